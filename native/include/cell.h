@@ -1,0 +1,37 @@
+/* A cell: the empty shell of a sandbox, a set of namespaces held by a tiny init. Made ahead of need and kept warm. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "child.h"
+#include "error.h"
+
+struct cell {
+    struct child init;
+    int init_pidfd;
+    int init_socket; /* closing it ends the init */
+    int user_ns;
+    int mount_ns;
+    int proc_mount, sys_mount, pts_mount; /* detached; -1 once attached */
+    int pts;                              /* the devpts root, for opening terminals */
+    bool host_net;
+};
+
+/* `ended` is called when the init ends, however that happens. */
+int cell_create(struct cell *cell, bool host_net, struct err *err);
+void cell_destroy(struct cell *cell); /* kills the init and waits for it: for undo and for warm cells */
+void cell_release(struct cell *cell); /* closes what is left of a cell whose init has ended */
+
+/* In a child of the engine: enters the cell's namespaces, the pid namespace excepted (that one is chosen before
+ * the fork). Returns -errno. */
+int cell_enter(const struct cell *cell);
+
+/* Warm cells, with a private network. */
+int cells_keep_warm(unsigned count, struct err *err);
+unsigned cells_warm(void);
+/* A warm cell if there is a fitting one, else a new one. */
+int cell_take(struct cell **cell, bool host_net, struct err *err);
+
+/* Forks with the child in the cell's pid namespace. Returns like fork; *pidfd in the parent. */
+pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd);

@@ -1,0 +1,20 @@
+/* Every child the engine waits for, by pid: who is told when it ends. */
+#pragma once
+
+#include <sys/types.h>
+#include <sys/wait.h>
+
+struct child {
+    pid_t pid; /* 0 when it is not (or no longer) watched */
+    void (*ended)(struct child *child, const siginfo_t *info);
+    void *owner;
+    struct child *next;
+};
+
+void children_init(void); /* SIGCHLD through the loop; SIGTERM and SIGINT end the engine */
+void child_watch(struct child *child, pid_t pid, void (*ended)(struct child *, const siginfo_t *), void *owner);
+void child_unwatch(struct child *child);
+/* Blocks until the child is gone, for the undo of a half-made thing. Unwatches it. */
+void child_kill_and_wait(struct child *child);
+/* Undoes what a child inherits of the engine's signal handling. */
+void child_reset_signals(void);

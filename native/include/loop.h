@@ -1,0 +1,20 @@
+/* The event loop: one thread, epoll. A handler may remove any source, itself included. */
+#pragma once
+
+#include <stdint.h>
+#include <sys/epoll.h>
+
+struct source {
+    int fd; /* not owned */
+    uint32_t events;
+    void (*ready)(struct source *source, uint32_t events);
+    void *owner;
+};
+
+void loop_init(void);
+void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(struct source *, uint32_t),
+              void *owner);
+void loop_set(struct source *source, uint32_t events);
+void loop_remove(struct source *source); /* harmless on a source that is not in the loop */
+void loop_run(void);                     /* until loop_stop */
+void loop_stop(void);

@@ -1,0 +1,24 @@
+/* System calls that the C library of our oldest target does not wrap. */
+#pragma once
+
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static inline int sys_clone3(struct clone_args *args)
+{
+    return (int)syscall(SYS_clone3, args, sizeof *args);
+}
+
+static inline int sys_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+{
+    struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
+    return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
+}
+
+static inline int sys_pivot_root(const char *new_root, const char *put_old)
+{
+    return (int)syscall(SYS_pivot_root, new_root, put_old);
+}

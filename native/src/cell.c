@@ -1,0 +1,364 @@
+#include "cell.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#include "engine.h"
+#include "fd.h"
+#include "pass.h"
+#include "sys.h"
+
+#define WARM_MAX 64
+
+static struct cell *warm[WARM_MAX];
+static unsigned warm_count;
+
+/* ---- the init: pid 1 of a sandbox. It holds the namespaces, reaps orphans and ends with the engine. ---- */
+
+static int loopback_up(void)
+{
+    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    cleanup_fd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? -errno : 0;
+}
+
+/* A new instance whose root belongs to the sandbox's root: so it is made inside its user namespace. */
+static int make_devpts(void)
+{
+    cleanup_fd fs = fsopen("devpts", FSOPEN_CLOEXEC);
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "620", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_STRING, "gid", "5", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_SET_STRING, "ptmxmode", "666", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+        return -errno;
+    }
+    int mount = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    return mount < 0 ? -errno : mount;
+}
+
+static int become_sandbox_root(void)
+{
+    if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+static void init_fail(int socket, int result, const char *step)
+{
+    if (result < 0) {
+        pass_send(socket, -result, step, NULL, 0);
+        _exit(1);
+    }
+}
+
+__attribute__((noreturn)) static void init_main(int socket, bool host_net)
+{
+    char byte;
+
+    /* Nothing of the engine's may be open in a process that a sandbox can see. */
+    if (dup2(socket, 3) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0 || close_range(4, ~0U, 0) < 0) {
+        _exit(1);
+    }
+    socket = 3;
+    int null = open("/dev/null", O_RDWR);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(null, 2) < 0 || close(null) < 0) {
+        init_fail(socket, -errno, "init: /dev/null");
+    }
+    child_reset_signals();
+    /* With SIGCHLD ignored the kernel reaps every orphan that comes to this process. */
+    signal(SIGCHLD, SIG_IGN);
+    if (RETRY_EINTR(read(socket, &byte, 1)) != 1) { /* until the id maps are written */
+        _exit(1);
+    }
+    init_fail(socket, become_sandbox_root(), "init: become root");
+    /* After the change of user, which clears both: die with the engine, and stay out of reach of the sandbox. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_DUMPABLE, 0);
+    prctl(PR_SET_NAME, "deltabox-init");
+    setsid();
+    if (!host_net) {
+        init_fail(socket, loopback_up(), "init: loopback");
+    }
+    int pts = make_devpts();
+    init_fail(socket, pts, "init: devpts");
+    pass_send(socket, 0, "", &pts, 1);
+    close(pts);
+    while (RETRY_EINTR(read(socket, &byte, 1)) > 0) {
+    }
+    _exit(0);
+}
+
+/* ---- making one ---- */
+
+static int write_id_map(pid_t pid, const char *name)
+{
+    char path[64], text[64];
+
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    snprintf(text, sizeof text, "0 %u %u\n", engine.uid_base, ID_RANGE);
+    cleanup_fd fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+static int open_namespace(pid_t pid, const char *name)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", pid, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int start_init(struct cell *cell, int socket, void (*ended)(struct child *, const siginfo_t *), struct err *err)
+{
+    int pidfd = -1;
+    struct clone_args args = {
+        .flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+                 CLONE_NEWCGROUP | (cell->host_net ? 0 : CLONE_NEWNET),
+        .pidfd = (uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    pid_t pid = sys_clone3(&args);
+    if (pid == 0) {
+        init_main(socket, cell->host_net);
+    }
+    if (pid < 0) {
+        return err_system(err, errno, "make namespaces", "cell");
+    }
+    child_watch(&cell->init, pid, ended, cell);
+    cell->init_pidfd = pidfd;
+    int result;
+    if ((result = write_id_map(pid, "uid_map")) < 0 || (result = write_id_map(pid, "gid_map")) < 0) {
+        return err_system(err, -result, "map user ids", "%u-%u", engine.uid_base, engine.uid_base + ID_RANGE - 1);
+    }
+    if ((cell->user_ns = open_namespace(pid, "user")) < 0 || (cell->mount_ns = open_namespace(pid, "mnt")) < 0) {
+        return err_system(err, errno, "open namespaces", "cell");
+    }
+    return 0;
+}
+
+static int wait_for_init(struct cell *cell, struct err *err)
+{
+    struct outcome outcome;
+
+    if (write(cell->init_socket, "g", 1) != 1) {
+        return err_system(err, errno, "start init", "cell");
+    }
+    pass_receive(cell->init_socket, &outcome, &cell->pts_mount, 1);
+    return outcome.num ? err_system(err, outcome.num, outcome.step, "cell") : 0;
+}
+
+static int make_mount(const char *type, uint64_t attributes)
+{
+    cleanup_fd fs = fsopen(type, FSOPEN_CLOEXEC);
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+        return -errno;
+    }
+    int mount = fsmount(fs, FSMOUNT_CLOEXEC, (unsigned)attributes);
+    return mount < 0 ? -errno : mount;
+}
+
+__attribute__((noreturn)) static void mount_kernel_views(const struct cell *cell, int socket)
+{
+    const uint64_t safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    int fds[2];
+
+    /* sysfs shows the network namespace of the process that mounts it, proc its pid namespace. */
+    if (setns(cell->init_pidfd, CLONE_NEWNET) < 0) {
+        pass_send(socket, errno, "enter network namespace", NULL, 0);
+        _exit(1);
+    }
+    fds[0] = make_mount("proc", safe);
+    fds[1] = make_mount("sysfs", safe | MOUNT_ATTR_RDONLY);
+    if (fds[0] < 0 || fds[1] < 0) {
+        pass_send(socket, fds[0] < 0 ? -fds[0] : -fds[1], fds[0] < 0 ? "mount proc" : "mount sysfs", NULL, 0);
+        _exit(1);
+    }
+    pass_send(socket, 0, "", fds, 2);
+    _exit(0);
+}
+
+/* The engine's root mounts proc and sysfs, from inside the cell's pid and network namespaces: the kernel does not let
+ * a user namespace mount them where the host hides parts of its own. */
+static int take_kernel_views(struct cell *cell, struct err *err)
+{
+    int pair[2], fds[2], pidfd = -1;
+    struct outcome outcome;
+    struct child helper = {0};
+
+    int result = pass_pair(pair);
+    if (result < 0) {
+        return err_system(err, -result, "socketpair", "cell");
+    }
+    cleanup_fd ours = pair[0], theirs = pair[1];
+    pid_t pid = cell_fork(cell, -1, &pidfd);
+    if (pid == 0) {
+        mount_kernel_views(cell, theirs);
+    }
+    if (pid < 0) {
+        return err_system(err, errno, "fork", "cell");
+    }
+    cleanup_fd helper_pidfd = pidfd;
+    (void)helper_pidfd;
+    fd_close(&theirs);
+    pass_receive(ours, &outcome, fds, 2);
+    child_watch(&helper, pid, NULL, NULL);
+    child_kill_and_wait(&helper);
+    cell->proc_mount = fds[0];
+    cell->sys_mount = fds[1];
+    return outcome.num ? err_system(err, outcome.num, outcome.step, "cell") : 0;
+}
+
+static void warm_cell_ended(struct child *child, const siginfo_t *info)
+{
+    (void)info;
+    for (unsigned i = 0; i < warm_count; i++) {
+        if (warm[i] == child->owner) {
+            cell_release(warm[i]);
+            free(warm[i]);
+            warm[i] = warm[--warm_count];
+            return;
+        }
+    }
+}
+
+int cell_create(struct cell *cell, bool host_net, struct err *err)
+{
+    int pair[2];
+
+    *cell = (struct cell){.init_pidfd = -1,
+                          .init_socket = -1,
+                          .user_ns = -1,
+                          .mount_ns = -1,
+                          .proc_mount = -1,
+                          .sys_mount = -1,
+                          .pts_mount = -1,
+                          .pts = -1,
+                          .host_net = host_net};
+    int result = pass_pair(pair);
+    if (result < 0) {
+        return err_system(err, -result, "socketpair", "cell");
+    }
+    cell->init_socket = pair[0];
+    result = start_init(cell, pair[1], warm_cell_ended, err);
+    close(pair[1]);
+    if (result < 0 || wait_for_init(cell, err) < 0 || take_kernel_views(cell, err) < 0) {
+        cell_destroy(cell);
+        return -1;
+    }
+    cell->pts = openat(cell->pts_mount, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (cell->pts < 0) {
+        err_system(err, errno, "open devpts", "cell");
+        cell_destroy(cell);
+        return -1;
+    }
+    return 0;
+}
+
+void cell_release(struct cell *cell)
+{
+    fd_close(&cell->init_pidfd);
+    fd_close(&cell->init_socket);
+    fd_close(&cell->user_ns);
+    fd_close(&cell->mount_ns);
+    fd_close(&cell->proc_mount);
+    fd_close(&cell->sys_mount);
+    fd_close(&cell->pts_mount);
+    fd_close(&cell->pts);
+}
+
+void cell_destroy(struct cell *cell)
+{
+    child_kill_and_wait(&cell->init);
+    cell_release(cell);
+}
+
+int cell_enter(const struct cell *cell)
+{
+    int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |
+                (cell->host_net ? 0 : CLONE_NEWNET);
+
+    return setns(cell->init_pidfd, flags) < 0 ? -errno : 0;
+}
+
+pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd)
+{
+    struct clone_args args = {
+        .flags = CLONE_PIDFD | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = cgroup_fd >= 0 ? (uint64_t)cgroup_fd : 0,
+    };
+
+    if (setns(cell->init_pidfd, CLONE_NEWPID) < 0) {
+        return -1;
+    }
+    pid_t pid = sys_clone3(&args);
+    if (pid == 0) {
+        return 0;
+    }
+    int failure = errno;
+    if (setns(engine.pid_ns, CLONE_NEWPID) < 0) {
+        die("return to the engine's pid namespace: %s", strerror(errno));
+    }
+    errno = failure;
+    return pid;
+}
+
+/* ---- warm cells ---- */
+
+int cells_keep_warm(unsigned count, struct err *err)
+{
+    if (count > WARM_MAX) {
+        return err_set(err, ERR_BAD_REQUEST, "count: at most %d warm cells", WARM_MAX);
+    }
+    while (warm_count > count) {
+        struct cell *cell = warm[--warm_count];
+        cell_destroy(cell);
+        free(cell);
+    }
+    while (warm_count < count) {
+        struct cell *cell;
+        if (cell_take(&cell, false, err) < 0) {
+            return -1;
+        }
+        warm[warm_count++] = cell;
+    }
+    return 0;
+}
+
+unsigned cells_warm(void)
+{
+    return warm_count;
+}
+
+int cell_take(struct cell **cell, bool host_net, struct err *err)
+{
+    if (!host_net && warm_count > 0) {
+        *cell = warm[--warm_count];
+        return 0;
+    }
+    *cell = malloc(sizeof **cell);
+    if (!*cell) {
+        die("out of memory");
+    }
+    if (cell_create(*cell, host_net, err) < 0) {
+        free(*cell);
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,73 @@
+#include "loop.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "error.h"
+
+static int epoll_fd = -1;
+static bool stopping;
+
+void loop_init(void)
+{
+    epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0) {
+        die("epoll_create1: %s", strerror(errno));
+    }
+}
+
+void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(struct source *, uint32_t), void *owner)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+
+    *source = (struct source){.fd = fd, .events = events, .ready = ready, .owner = owner};
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        die("epoll_ctl add: %s", strerror(errno));
+    }
+}
+
+void loop_set(struct source *source, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+
+    if (!source->ready || source->events == events) {
+        return;
+    }
+    source->events = events;
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0) {
+        die("epoll_ctl mod: %s", strerror(errno));
+    }
+}
+
+void loop_remove(struct source *source)
+{
+    if (!source->ready) {
+        return;
+    }
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_DEL, source->fd, NULL) < 0) {
+        die("epoll_ctl del: %s", strerror(errno));
+    }
+    *source = (struct source){.fd = -1};
+}
+
+void loop_run(void)
+{
+    while (!stopping) {
+        /* One event a turn: a handler may free any other source, so none may be waiting in an array. */
+        struct epoll_event event;
+        int count = epoll_wait(epoll_fd, &event, 1, -1);
+        if (count < 0 && errno != EINTR) {
+            die("epoll_wait: %s", strerror(errno));
+        }
+        if (count == 1) {
+            struct source *source = event.data.ptr;
+            source->ready(source, event.events);
+        }
+    }
+}
+
+void loop_stop(void)
+{
+    stopping = true;
+}

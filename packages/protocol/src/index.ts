@@ -1,0 +1,5 @@
+export * from './commands.js'
+export * from './errors.js'
+export * from './files.js'
+export * from './sandboxes.js'
+export * from './system.js'
