@@ -12,7 +12,8 @@ struct child {
 };
 
 void children_init(void); /* SIGCHLD through the loop; SIGTERM and SIGINT end the engine */
-void child_watch(struct child *child, pid_t pid, void (*ended)(struct child *, const siginfo_t *), void *owner);
+void child_watch(struct child *child, pid_t pid, void (*ended)(struct child *, const siginfo_t *),
+                 void *owner);
 void child_unwatch(struct child *child);
 /* Blocks until the child is gone, for the undo of a half-made thing. Unwatches it. */
 void child_kill_and_wait(struct child *child);

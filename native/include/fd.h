@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define RETRY_EINTR(call)                                                                                        \
-    ({                                                                                                           \
-        __typeof__(call) retry_result;                                                                           \
-        do {                                                                                                     \
-            retry_result = (call);                                                                               \
-        } while (retry_result == -1 && errno == EINTR);                                                          \
-        retry_result;                                                                                            \
+#define RETRY_EINTR(call)                                                                                    \
+    ({                                                                                                       \
+        __typeof__(call) retry_result;                                                                       \
+        do {                                                                                                 \
+            retry_result = (call);                                                                           \
+        } while (retry_result == -1 && errno == EINTR);                                                      \
+        retry_result;                                                                                        \
     })
 
 static inline void fd_close(int *fd)

@@ -122,7 +122,8 @@ static int open_namespace(pid_t pid, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-static int start_init(struct cell *cell, int socket, void (*ended)(struct child *, const siginfo_t *), struct err *err)
+static int start_init(struct cell *cell, int socket, void (*ended)(struct child *, const siginfo_t *),
+                      struct err *err)
 {
     int pidfd = -1;
     struct clone_args args = {
@@ -142,9 +143,11 @@ static int start_init(struct cell *cell, int socket, void (*ended)(struct child 
     cell->init_pidfd = pidfd;
     int result;
     if ((result = write_id_map(pid, "uid_map")) < 0 || (result = write_id_map(pid, "gid_map")) < 0) {
-        return err_system(err, -result, "map user ids", "%u-%u", engine.uid_base, engine.uid_base + ID_RANGE - 1);
+        return err_system(err, -result, "map user ids", "%u-%u", engine.uid_base,
+                          engine.uid_base + ID_RANGE - 1);
     }
-    if ((cell->user_ns = open_namespace(pid, "user")) < 0 || (cell->mount_ns = open_namespace(pid, "mnt")) < 0) {
+    if ((cell->user_ns = open_namespace(pid, "user")) < 0 ||
+        (cell->mount_ns = open_namespace(pid, "mnt")) < 0) {
         return err_system(err, errno, "open namespaces", "cell");
     }
     return 0;
@@ -321,6 +324,20 @@ pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd)
 
 /* ---- warm cells ---- */
 
+static struct cell *cell_new(bool host_net, struct err *err)
+{
+    struct cell *cell = malloc(sizeof *cell);
+
+    if (!cell) {
+        die("out of memory");
+    }
+    if (cell_create(cell, host_net, err) < 0) {
+        free(cell);
+        return NULL;
+    }
+    return cell;
+}
+
 int cells_keep_warm(unsigned count, struct err *err)
 {
     if (count > WARM_MAX) {
@@ -332,8 +349,8 @@ int cells_keep_warm(unsigned count, struct err *err)
         free(cell);
     }
     while (warm_count < count) {
-        struct cell *cell;
-        if (cell_take(&cell, false, err) < 0) {
+        struct cell *cell = cell_new(false, err);
+        if (!cell) {
             return -1;
         }
         warm[warm_count++] = cell;
@@ -352,13 +369,6 @@ int cell_take(struct cell **cell, bool host_net, struct err *err)
         *cell = warm[--warm_count];
         return 0;
     }
-    *cell = malloc(sizeof **cell);
-    if (!*cell) {
-        die("out of memory");
-    }
-    if (cell_create(*cell, host_net, err) < 0) {
-        free(*cell);
-        return -1;
-    }
-    return 0;
+    *cell = cell_new(host_net, err);
+    return *cell ? 0 : -1;
 }

@@ -67,8 +67,8 @@ static void detect_v2(void)
     snprintf(parent, sizeof parent, "%s/" PARENT, host.v2);
     for (int i = 0; i < CONTROLLERS; i++) {
         snprintf(text, sizeof text, "+%s", names[i]);
-        if (!read_file(host.v2, "cgroup.controllers", list, sizeof list) || !has_word(list, names[i], " \n") ||
-            write_file(host.v2, "cgroup.subtree_control", text) < 0) {
+        if (!read_file(host.v2, "cgroup.controllers", list, sizeof list) ||
+            !has_word(list, names[i], " \n") || write_file(host.v2, "cgroup.subtree_control", text) < 0) {
             continue;
         }
         mkdir(parent, 0755);
@@ -130,7 +130,8 @@ static char *make_directory(struct cgroup *cgroup, const char *mount, const char
         err_system(err, errno, "make cgroup", "%s", parent);
         return NULL;
     }
-    if (mkdir(path, 0755) < 0) {
+    /* one of this name is left over from an engine that was killed; rmdir refuses if anything lives in it */
+    if (mkdir(path, 0755) < 0 && (errno != EEXIST || rmdir(path) < 0 || mkdir(path, 0755) < 0)) {
         err_system(err, errno, "make cgroup", "%s", path);
         return NULL;
     }
@@ -174,7 +175,8 @@ static int set_limit(const char *path, enum controller controller, bool v2, cons
     return 0;
 }
 
-static int join_hierarchies(struct cgroup *cgroup, const char *name, const struct limits *limits, struct err *err)
+static int join_hierarchies(struct cgroup *cgroup, const char *name, const struct limits *limits,
+                            struct err *err)
 {
     const bool wanted[CONTROLLERS] = {limits->memory_bytes > 0, limits->pids > 0, limits->cpus > 0};
 

@@ -63,7 +63,8 @@ void children_init(void)
     loop_add(&signals, fd, EPOLLIN, signals_ready, NULL);
 }
 
-void child_watch(struct child *child, pid_t pid, void (*ended)(struct child *, const siginfo_t *), void *owner)
+void child_watch(struct child *child, pid_t pid, void (*ended)(struct child *, const siginfo_t *),
+                 void *owner)
 {
     *child = (struct child){.pid = pid, .ended = ended, .owner = owner, .next = children};
     children = child;

@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,32 +21,77 @@
 
 /* What root in a container usually has. */
 static const int kept_capabilities[] = {
-    CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,   CAP_FSETID,           CAP_KILL,    CAP_SETGID,     CAP_SETUID,
+    CAP_CHOWN,   CAP_DAC_OVERRIDE,     CAP_FOWNER,  CAP_FSETID,     CAP_KILL,  CAP_SETGID,      CAP_SETUID,
     CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_NET_RAW, CAP_SYS_CHROOT, CAP_MKNOD, CAP_AUDIT_WRITE, CAP_SETFCAP,
 };
 
 /* Refused with EPERM. The filter's default is ENOSYS, so a call that did not exist when the filter was made looks
  * like one of a newer kernel, for which programs have their fallbacks. */
 static const char *const refused[] = {
-    "mount", "umount", "umount2", "pivot_root", "open_tree", "move_mount", "fsopen", "fsconfig", "fsmount",
-    "fspick", "mount_setattr", "setns", "unshare", "swapon", "swapoff", "reboot", "kexec_load",
-    "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module", "query_module",
-    "get_kernel_syms", "iopl", "ioperm", "acct", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
-    "stime", "quotactl", "quotactl_fd", "nfsservctl", "bpf", "perf_event_open", "open_by_handle_at",
-    "lookup_dcookie", "fanotify_init", "fanotify_mark", "add_key", "request_key", "keyctl", "userfaultfd",
-    "syslog", "vhangup", "uselib", "ustat", "sysfs", "_sysctl", "modify_ldt",
+    "mount",
+    "umount",
+    "umount2",
+    "pivot_root",
+    "open_tree",
+    "move_mount",
+    "fsopen",
+    "fsconfig",
+    "fsmount",
+    "fspick",
+    "mount_setattr",
+    "setns",
+    "unshare",
+    "swapon",
+    "swapoff",
+    "reboot",
+    "kexec_load",
+    "kexec_file_load",
+    "init_module",
+    "finit_module",
+    "delete_module",
+    "create_module",
+    "query_module",
+    "get_kernel_syms",
+    "iopl",
+    "ioperm",
+    "acct",
+    "settimeofday",
+    "clock_settime",
+    "clock_adjtime",
+    "adjtimex",
+    "stime",
+    "quotactl",
+    "quotactl_fd",
+    "nfsservctl",
+    "bpf",
+    "perf_event_open",
+    "open_by_handle_at",
+    "lookup_dcookie",
+    "fanotify_init",
+    "fanotify_mark",
+    "add_key",
+    "request_key",
+    "keyctl",
+    "userfaultfd",
+    "syslog",
+    "vhangup",
+    "uselib",
+    "ustat",
+    "sysfs",
+    "_sysctl",
+    "modify_ldt",
 };
 
 /* Left to the default: programs probe for these and do without. clone3 hides its flags behind a pointer, where no
  * filter sees them; every C library falls back to clone. */
-static const char *const absent[] = {"io_uring_setup", "io_uring_enter", "io_uring_register", "clone3", "clone",
-                                     "socket"};
+static const char *const absent[] = {"io_uring_setup", "io_uring_enter", "io_uring_register",
+                                     "clone3",         "clone",          "socket"};
 
 static const int allowed_families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 
-#define NAMESPACE_FLAGS                                                                                          \
-    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | \
-     0x80 /* CLONE_NEWTIME */)
+#define NAMESPACE_FLAGS                                                                                      \
+    (CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |               \
+     CLONE_NEWCGROUP | 0x80 /* CLONE_NEWTIME */)
 
 static struct sock_fprog program;
 
@@ -78,15 +124,16 @@ static void add_rules(scmp_filter_ctx filter)
         must(seccomp_rule_add(filter, refuse ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_ALLOW, number, 0), name);
         free(name);
     }
-    must(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1, SCMP_A0(SCMP_CMP_MASKED_EQ, NAMESPACE_FLAGS, 0)),
+    must(seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                          SCMP_A0(SCMP_CMP_MASKED_EQ, NAMESPACE_FLAGS, 0)),
          "clone");
     for (int family = 0; family < AF_MAX; family++) {
         bool allow = false;
         for (size_t i = 0; i < sizeof allowed_families / sizeof *allowed_families; i++) {
             allow = allow || allowed_families[i] == family;
         }
-        must(seccomp_rule_add(filter, allow ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family)),
+        must(seccomp_rule_add(filter, allow ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket),
+                              1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family)),
              "socket");
     }
 }

@@ -17,7 +17,8 @@ void loop_init(void)
     }
 }
 
-void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(struct source *, uint32_t), void *owner)
+void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(struct source *, uint32_t),
+              void *owner)
 {
     struct epoll_event event = {.events = events, .data.ptr = source};
 

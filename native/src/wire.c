@@ -184,7 +184,8 @@ int arg_uint(item map, const char *key, uint64_t max, uint64_t *out, struct err 
     return 0;
 }
 
-int arg_optional_uint(item map, const char *key, uint64_t max, uint64_t fallback, uint64_t *out, struct err *err)
+int arg_optional_uint(item map, const char *key, uint64_t max, uint64_t fallback, uint64_t *out,
+                      struct err *err)
 {
     if (!item_get(map, key)) {
         *out = fallback;

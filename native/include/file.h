@@ -1,0 +1,7 @@
+/* Open files and directories of sandboxes, by handles that belong to the connection that asked. */
+#pragma once
+
+#include "sandbox.h"
+
+void files_close_of(const struct sandbox *sandbox);
+void files_close_all(void);

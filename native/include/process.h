@@ -1,0 +1,76 @@
+/* A process started through the API: its streams, its end. */
+#pragma once
+
+#include "loop.h"
+#include "sandbox.h"
+#include "spool.h"
+
+struct waiting_read {
+    struct reply_to reply_to;
+    uint64_t offset, max;
+    struct waiting_read *next;
+};
+
+struct stream {
+    struct process *process;
+    struct source source;
+    int fd;        /* read end, -1 once ended; a terminal's master belongs to the process */
+    bool open;     /* more may come */
+    bool draining; /* the process has ended: `target` bytes are its own */
+    uint64_t target;
+    struct spool spool;
+    struct waiting_read *waiting;
+};
+
+struct input {
+    struct source source;
+    int fd; /* write end, -1 when closed */
+    uint8_t *data;
+    size_t len, sent;
+    bool busy;
+    struct reply_to reply_to;
+};
+
+struct process {
+    char id[ID_MAX + 1];
+    struct sandbox *sandbox;
+    struct child child;
+    int pidfd;
+    pid_t pid; /* inside */
+    pid_t host_pid;
+    struct stream streams[2];
+    struct input input;
+    int terminal; /* master, -1 without one */
+    bool has_terminal, has_stdin;
+    bool started; /* the program runs, or has run */
+    struct source report;
+    int report_fd; /* tells whether exec worked; -1 once it has */
+    struct reply_to start_reply;
+    bool ended;    /* reaped */
+    bool reported; /* process.exit was sent */
+    int exit_code, signal;
+    bool oom_killed;
+    struct process *next;
+};
+
+struct process *arg_process(item args, struct err *err);
+void process_describe(const struct process *process, struct out *out);
+/* Drops everything the engine holds of an ended process. */
+void process_free(struct process *process);
+void process_unlink_output(const struct process *process);
+
+/* stream.c */
+void stream_open(struct stream *stream, struct process *process, int fd);
+void stream_wake(struct stream *stream);  /* after hold or release changed */
+void stream_serve(struct stream *stream); /* answers the reads that can be answered */
+/* The process has ended: what is in the pipe now is its last output. */
+void stream_drain(struct stream *stream);
+bool stream_drained(const struct stream *stream);
+void stream_close(struct stream *stream);
+/* In process.c: called when a stream has made progress after the end of its process. */
+void process_progress(struct process *process);
+
+/* input.c */
+int input_write(struct process *process, const uint8_t *data, size_t len, const struct reply_to *reply_to,
+                struct err *err);
+void input_close(struct process *process);

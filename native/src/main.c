@@ -1,0 +1,144 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+#include "cell.h"
+#include "cgroup.h"
+#include "child.h"
+#include "confine.h"
+#include "engine.h"
+#include "fd.h"
+#include "loop.h"
+#include "probe.h"
+#include "sandbox.h"
+#include "server.h"
+
+struct options {
+    const char *socket, *log;
+    uint32_t uid_base;
+};
+
+static void usage(void)
+{
+    fprintf(stderr, "usage: deltabox-engine --socket PATH --uid-base N [--log PATH] | --probe\n");
+    exit(2);
+}
+
+static void parse_options(int argc, char **argv, struct options *options)
+{
+    static const struct option known[] = {{"socket", required_argument, NULL, 's'},
+                                          {"uid-base", required_argument, NULL, 'u'},
+                                          {"log", required_argument, NULL, 'l'},
+                                          {"probe", no_argument, NULL, 'p'},
+                                          {0}};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (option) {
+        case 's':
+            options->socket = strdup(optarg);
+            break;
+        case 'u':
+            options->uid_base = (uint32_t)strtoul(optarg, NULL, 10);
+            break;
+        case 'l':
+            options->log = strdup(optarg);
+            break;
+        case 'p':
+            exit(probe());
+        default:
+            usage();
+        }
+    }
+    if (!options->socket || options->uid_base < ID_RANGE || optind != argc) {
+        usage();
+    }
+}
+
+/* A cell's init is a fork of the engine and shows the engine's arguments inside: host paths do not belong there. */
+static void clear_arguments(int argc, char **argv)
+{
+    char *end = argv[argc - 1] + strlen(argv[argc - 1]);
+
+    memset(argv[0], 0, (size_t)(end - argv[0]));
+    snprintf(argv[0], (size_t)(end - argv[0]), "deltabox");
+}
+
+static void open_log(const char *path)
+{
+    int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+
+    if (path && (fd < 0 || dup2(fd, 2) < 0)) {
+        die("open log %s: %s", path, strerror(errno));
+    }
+    fd_close(&fd);
+}
+
+/* Its own mount namespace: what the engine mounts on the way is seen by nobody and vanishes with it. */
+static void enter_own_mount_namespace(void)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) {
+        die("own mount namespace: %s", strerror(errno));
+    }
+    engine.mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    engine.pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    engine.uts_ns = open("/proc/self/ns/uts", O_RDONLY | O_CLOEXEC);
+    if (engine.mount_ns < 0 || engine.pid_ns < 0 || engine.uts_ns < 0) {
+        die("own namespaces: %s", strerror(errno));
+    }
+}
+
+static void ready(void)
+{
+    if (write(1, "ready\n", 6) != 6) {
+        die("nobody waits for this engine");
+    }
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0) {
+        die("/dev/null: %s", strerror(errno));
+    }
+    fd_close(&null);
+}
+
+/* Every init is killed and waited for, so that no process of ours is left when the engine is. */
+static void end_everything(void)
+{
+    struct err err = {0};
+
+    cells_keep_warm(0, &err);
+    for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
+        sandbox_kill_and_wait(sandbox);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {0};
+    struct err err = {0};
+
+    parse_options(argc, argv, &options);
+    clear_arguments(argc, argv);
+    open_log(options.log);
+    prctl(PR_SET_NAME, "deltabox-engine");
+    engine.uid_base = options.uid_base;
+    loop_init();
+    children_init();
+    cgroup_detect();
+    confine_init();
+    if (server_listen(options.socket, &err) < 0) {
+        die("listen on %s: %s", options.socket, err.message);
+    }
+    enter_own_mount_namespace();
+    ready();
+    loop_run();
+    end_everything();
+    server_close();
+    unlink(options.socket);
+    return 0;
+}

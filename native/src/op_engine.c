@@ -1,0 +1,71 @@
+/* Operations on the engine itself. */
+#include <unistd.h>
+
+#include "cell.h"
+#include "engine.h"
+#include "file.h"
+#include "loop.h"
+#include "process.h"
+#include "sandbox.h"
+#include "server.h"
+
+struct engine engine;
+
+int op_hello(struct request *request, struct err *err)
+{
+    uint64_t version;
+
+    if (arg_uint(request->args, "version", UINT32_MAX, &version, err) < 0) {
+        return -1;
+    }
+    if (version != WIRE_VERSION) {
+        return err_set(err, ERR_VERSION, "the wire's version is %d here and %llu there", WIRE_VERSION,
+                       (unsigned long long)version);
+    }
+    files_close_all(); /* they were another connection's */
+    struct out *ok = &request->ok;
+    out_key_uint(ok, "version", WIRE_VERSION);
+    out_key_text(ok, "engine", ENGINE_VERSION);
+    out_key_uint(ok, "pid", (uint64_t)getpid());
+    out_key_uint(ok, "uidBase", engine.uid_base);
+    out_key_uint(ok, "warm", cells_warm());
+    out_text(ok, "sandboxes");
+    out_list(ok);
+    for (const struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
+        out_map(ok);
+        out_key_text(ok, "sandbox", sandbox->id);
+        out_key_bool(ok, "dead", sandbox->dead);
+        out_key_uint(ok, "initPid", (uint64_t)(sandbox->dead ? 0 : sandbox->cell->init.pid));
+        out_text(ok, "processes");
+        out_list(ok);
+        for (const struct process *process = sandbox->processes; process; process = process->next) {
+            if (process->started) {
+                process_describe(process, ok);
+            }
+        }
+        out_end(ok);
+        out_end(ok);
+    }
+    out_end(ok);
+    return OP_DONE;
+}
+
+int op_cells_warm(struct request *request, struct err *err)
+{
+    uint64_t count;
+
+    if (arg_uint(request->args, "count", UINT32_MAX, &count, err) < 0 ||
+        cells_keep_warm((unsigned)count, err) < 0) {
+        return -1;
+    }
+    out_key_uint(&request->ok, "count", cells_warm());
+    return OP_DONE;
+}
+
+int op_engine_exit(struct request *request, struct err *err)
+{
+    (void)err;
+    reply_ok(&request->reply_to, NULL);
+    loop_stop();
+    return OP_LATER;
+}
