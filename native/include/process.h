@@ -8,6 +8,7 @@
 struct waiting_read {
     struct reply_to reply_to;
     uint64_t offset, max;
+    bool wait; /* else answered with what there is */
     struct waiting_read *next;
 };
 

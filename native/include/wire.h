@@ -46,6 +46,8 @@ int arg_optional_string(item map, const char *key, char **out, struct err *err);
 int arg_uint(item map, const char *key, uint64_t max, uint64_t *out, struct err *err);
 int arg_optional_uint(item map, const char *key, uint64_t max, uint64_t fallback, uint64_t *out,
                       struct err *err);
+/* An integer or float that is larger than 0 and finite. */
+int arg_number(item map, const char *key, double *out, struct err *err);
 int arg_bool(item map, const char *key, bool *out, struct err *err);
 int arg_optional_bool(item map, const char *key, bool fallback, bool *out, struct err *err);
 int arg_bytes(item map, const char *key, const uint8_t **data, size_t *len, struct err *err);

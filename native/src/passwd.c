@@ -43,7 +43,8 @@ static const char *field_end(const char *at, const char *end)
 static bool parse_line(const char *line, const char *end, const char *user, struct identity *identity)
 {
     const char *name_end = field_end(line, end);
-    if (!name_end || (size_t)(name_end - line) != strlen(user) || memcmp(line, user, strlen(user)) != 0) {
+    if (!name_end || name_end == line || (size_t)(name_end - line) != strlen(user) ||
+        memcmp(line, user, strlen(user)) != 0) {
         return false;
     }
     const char *password_end = field_end(name_end + 1, end);

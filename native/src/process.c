@@ -429,16 +429,29 @@ int op_process_start(struct request *request, struct err *err)
 
 /* ---- a running one ---- */
 
+/* What is released may be overwritten, which lets a process that waits for room go on. */
+static void release(struct stream *stream, uint64_t offset)
+{
+    struct spool *spool = &stream->spool;
+
+    offset = offset < spool->written ? offset : spool->written;
+    if (offset > spool->released) {
+        spool->released = offset;
+        stream_wake(stream);
+    }
+}
+
 int op_process_read(struct request *request, struct err *err)
 {
     struct process *process = arg_process(request->args, err);
-    uint64_t index, offset, max;
-    bool release;
+    uint64_t index, offset, max, released;
+    bool wait;
 
     if (!process || arg_uint(request->args, "stream", 2, &index, err) < 0 ||
         arg_uint(request->args, "offset", INT64_MAX, &offset, err) < 0 ||
         arg_uint(request->args, "max", READ_MAX, &max, err) < 0 ||
-        arg_optional_bool(request->args, "release", false, &release, err) < 0) {
+        arg_optional_uint(request->args, "release", INT64_MAX, 0, &released, err) < 0 ||
+        arg_optional_bool(request->args, "wait", true, &wait, err) < 0) {
         return -1;
     }
     if (index < 1 || max < 1) {
@@ -449,13 +462,10 @@ int op_process_read(struct request *request, struct err *err)
     if (!waiting) {
         die("out of memory");
     }
-    *waiting = (struct waiting_read){.reply_to = request->reply_to, .offset = offset, .max = max};
-    waiting->next = stream->waiting;
+    *waiting = (struct waiting_read){
+        .reply_to = request->reply_to, .offset = offset, .max = max, .wait = wait, .next = stream->waiting};
     stream->waiting = waiting;
-    if (release && offset > stream->spool.released) {
-        stream->spool.released = offset < stream->spool.written ? offset : stream->spool.written;
-        stream_wake(stream);
-    }
+    release(stream, released);
     stream_serve(stream);
     return OP_LATER;
 }

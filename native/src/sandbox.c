@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <math.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -249,14 +248,8 @@ static int parse_limits(item args, struct limits *limits, struct err *err)
     if (!map || !cbor_isa_map(map)) {
         return err_set(err, ERR_BAD_REQUEST, "limits: a map wanted");
     }
-    item cpus = item_get(map, "cpus");
-    if (cpus) {
-        limits->cpus = cbor_isa_uint(cpus)         ? (double)cbor_get_int(cpus)
-                       : cbor_isa_float_ctrl(cpus) ? cbor_float_get_float(cpus)
-                                                   : -1;
-        if (!(limits->cpus > 0 && limits->cpus < 1e6)) {
-            return err_set(err, ERR_BAD_REQUEST, "cpus: a positive number wanted");
-        }
+    if (item_get(map, "cpus") && arg_number(map, "cpus", &limits->cpus, err) < 0) {
+        return -1;
     }
     return arg_optional_uint(map, "memoryBytes", INT64_MAX, 0, &limits->memory_bytes, err) < 0 ||
                    arg_optional_uint(map, "pids", INT32_MAX, 0, &limits->pids, err) < 0

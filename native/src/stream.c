@@ -38,7 +38,7 @@ void stream_serve(struct stream *stream)
 {
     for (struct waiting_read **link = &stream->waiting; *link;) {
         struct waiting_read *read = *link;
-        if (read->offset >= stream->spool.written && !ended(stream)) {
+        if (read->wait && read->offset >= stream->spool.written && !ended(stream)) {
             link = &read->next;
             continue;
         }

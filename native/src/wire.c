@@ -1,5 +1,6 @@
 #include "wire.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- writing ---- */
@@ -113,6 +114,12 @@ void out_key_bytes(struct out *out, const char *key, const void *data, size_t le
 
 /* ---- reading ---- */
 
+/* The library's own questions about a simple value abort when it is a float. */
+static bool is_simple(item value)
+{
+    return cbor_isa_float_ctrl(value) && cbor_float_get_width(value) == CBOR_FLOAT_0;
+}
+
 item item_get(item map, const char *key)
 {
     size_t count = cbor_map_size(map), key_len = strlen(key);
@@ -122,7 +129,7 @@ item item_get(item map, const char *key)
         item name = pairs[i].key;
         if (cbor_isa_string(name) && cbor_string_is_definite(name) && cbor_string_length(name) == key_len &&
             memcmp(cbor_string_handle(name), key, key_len) == 0) {
-            return cbor_is_null(pairs[i].value) ? NULL : pairs[i].value;
+            return is_simple(pairs[i].value) && cbor_is_null(pairs[i].value) ? NULL : pairs[i].value;
         }
     }
     return NULL;
@@ -194,11 +201,24 @@ int arg_optional_uint(item map, const char *key, uint64_t max, uint64_t fallback
     return arg_uint(map, key, max, out, err);
 }
 
+int arg_number(item map, const char *key, double *out, struct err *err)
+{
+    item value = item_get(map, key);
+
+    *out = 0;
+    if (value && cbor_isa_uint(value)) {
+        *out = (double)cbor_get_int(value);
+    } else if (value && cbor_isa_float_ctrl(value) && !is_simple(value)) {
+        *out = cbor_float_get_float(value);
+    }
+    return isfinite(*out) && *out > 0 ? 0 : bad(err, key, "a positive number");
+}
+
 int arg_bool(item map, const char *key, bool *out, struct err *err)
 {
     item value = item_get(map, key);
 
-    if (!value || !cbor_is_bool(value)) {
+    if (!value || !is_simple(value) || !cbor_is_bool(value)) {
         return bad(err, key, "true or false");
     }
     *out = cbor_get_bool(value);
