@@ -314,6 +314,19 @@ void frame_end(struct out *out, size_t begin)
     }
 }
 
+/* A frame may announce a list far larger than itself, and the library makes room for what is announced. */
+#define ALLOCATION_MAX (16 * (size_t)WIRE_FRAME_MAX)
+
+static void *bounded_malloc(size_t size)
+{
+    return size > ALLOCATION_MAX ? NULL : malloc(size);
+}
+
+static void *bounded_realloc(void *pointer, size_t size)
+{
+    return size > ALLOCATION_MAX ? NULL : realloc(pointer, size);
+}
+
 cbor_item_t *frame_parse(const uint8_t *data, size_t len, size_t *used)
 {
     struct cbor_load_result result;
@@ -331,6 +344,7 @@ cbor_item_t *frame_parse(const uint8_t *data, size_t len, size_t *used)
         return NULL;
     }
     *used = 4 + body;
+    cbor_set_allocs(bounded_malloc, bounded_realloc, free);
     cbor_item_t *message = cbor_load(data + 4, body, &result);
     if (message && (!cbor_isa_map(message) || result.read != body)) {
         cbor_decref(&message);
