@@ -314,17 +314,35 @@ void frame_end(struct out *out, size_t begin)
     }
 }
 
-/* A frame may announce a list far larger than itself, and the library makes room for what is announced. */
-#define ALLOCATION_MAX (16 * (size_t)WIRE_FRAME_MAX)
+/* A frame may announce a list far larger than itself, and the library makes room for what is announced: so the
+ * announcements are looked at first. */
+struct scan {
+    size_t limit;
+    bool refused;
+};
 
-static void *bounded_malloc(size_t size)
+static void scan_collection(void *context, uint64_t count)
 {
-    return size > ALLOCATION_MAX ? NULL : malloc(size);
+    struct scan *scan = context;
+
+    scan->refused = scan->refused || count > scan->limit;
 }
 
-static void *bounded_realloc(void *pointer, size_t size)
+static bool plausible(const uint8_t *data, size_t len)
 {
-    return size > ALLOCATION_MAX ? NULL : realloc(pointer, size);
+    struct cbor_callbacks callbacks = cbor_empty_callbacks;
+    struct scan scan = {.limit = len};
+
+    callbacks.array_start = scan_collection;
+    callbacks.map_start = scan_collection;
+    for (size_t done = 0; done < len && !scan.refused;) {
+        struct cbor_decoder_result step = cbor_stream_decode(data + done, len - done, &callbacks, &scan);
+        if (step.status != CBOR_DECODER_FINISHED) {
+            return false;
+        }
+        done += step.read;
+    }
+    return !scan.refused;
 }
 
 cbor_item_t *frame_parse(const uint8_t *data, size_t len, size_t *used)
@@ -344,7 +362,9 @@ cbor_item_t *frame_parse(const uint8_t *data, size_t len, size_t *used)
         return NULL;
     }
     *used = 4 + body;
-    cbor_set_allocs(bounded_malloc, bounded_realloc, free);
+    if (!plausible(data + 4, body)) {
+        return NULL;
+    }
     cbor_item_t *message = cbor_load(data + 4, body, &result);
     if (message && (!cbor_isa_map(message) || result.read != body)) {
         cbor_decref(&message);
