@@ -52,6 +52,7 @@ export const ProcessInfo = Type.Object({
   signal: Type.Union([Type.String(), Type.Null()]),
   timedOut: Type.Boolean(),
   oomKilled: Type.Boolean(),
+  diskKilled: Type.Boolean({ description: 'Killed because the sandbox was over its disk limit.' }),
   startedAt: Type.String(),
   endedAt: Type.Union([Type.String(), Type.Null()]),
 })

@@ -93,5 +93,10 @@ export const Change = Type.Object({
 })
 export type Change = Static<typeof Change>
 
-export const AppliedChanges = Type.Object({ changes: Type.Array(Change) })
+export const AppliedChanges = Type.Object({
+  changes: Type.Array(Change),
+  skipped: Type.Array(Type.Object({ path: Type.String(), type: Type.String() }), {
+    description: 'New or changed pipes, sockets and devices: those stay in the sandbox.',
+  }),
+})
 export type AppliedChanges = Static<typeof AppliedChanges>

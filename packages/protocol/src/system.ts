@@ -34,6 +34,7 @@ export const DaemonEvent = Type.Object({
     Type.Literal('sandbox.removed'),
     Type.Literal('sandbox.dead'),
     Type.Literal('sandbox.renamed'),
+    Type.Literal('sandbox.disk-limit'),
     Type.Literal('process.started'),
     Type.Literal('process.exited'),
   ]),

@@ -1,1 +1,29 @@
-export const version: string = '0.1.0'
+export {
+  type AppliedChanges,
+  type Change,
+  DeltaBoxError,
+  type DoctorReport,
+  type ErrorCode,
+  errorCatalogue,
+  type FileEntry,
+  type FileStat,
+  type ProcessInfo,
+  type SandboxInfo,
+  type SandboxStats,
+  type TtySize,
+} from '@deltabox/protocol'
+export { Client, type ClientOptions } from './client.js'
+export { CommandHandle } from './command-handle.js'
+export {
+  type AttachOptions,
+  type CommandResult,
+  Commands,
+  type ExitStatus,
+  type RunOptions,
+  type StartOptions,
+} from './commands.js'
+export { doctor } from './doctor.js'
+export { Files, type WriteData, type WriteOptions } from './files.js'
+export { type CreateOptions, Sandbox } from './sandbox.js'
+export { Shell, type ShellResult } from './shell.js'
+export { parseSize } from './size.js'

@@ -1,0 +1,24 @@
+import type { Command } from 'commander'
+
+interface CommandEntry {
+  readonly name: string
+  load(): Promise<{ command(): Command }>
+}
+
+/** In the order of the help text. */
+export const commandTable: readonly CommandEntry[] = [
+  { name: 'doctor', load: () => import('./commands/doctor.js') },
+  { name: 'create', load: () => import('./commands/create.js') },
+  { name: 'run', load: () => import('./commands/run.js') },
+  { name: 'exec', load: () => import('./commands/exec.js') },
+  { name: 'shell', load: () => import('./commands/shell.js') },
+  { name: 'ps', load: () => import('./commands/ps.js') },
+  { name: 'logs', load: () => import('./commands/logs.js') },
+  { name: 'kill', load: () => import('./commands/kill.js') },
+  { name: 'apply', load: () => import('./commands/apply.js') },
+  { name: 'cp', load: () => import('./commands/cp.js') },
+  { name: 'ls', load: () => import('./commands/ls.js') },
+  { name: 'rm', load: () => import('./commands/rm.js') },
+  { name: 'rename', load: () => import('./commands/rename.js') },
+  { name: 'daemon', load: () => import('./commands/daemon.js') },
+]

@@ -1,0 +1,65 @@
+import { CommanderError } from 'commander'
+import { DeltaBoxError, type ErrorCode } from 'deltabox'
+
+const STATUS_FAILED = 1
+const STATUS_DELTABOX_FAILED = 125
+const STATUS_NOT_EXECUTABLE = 126
+const STATUS_NOT_FOUND = 127
+
+/** Commands whose status is that of what they run: their own failures have reserved ones, as docker's. */
+const RUNNERS = new Set(['run', 'exec', 'shell'])
+
+/** One JSON document on stdout, which is then all there is. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
+}
+
+export function printLines(lines: readonly string[]): void {
+  if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
+}
+
+/** Columns as wide as their widest cell. */
+export function table(rows: readonly (readonly string[])[]): string[] {
+  const widths: number[] = []
+  for (const row of rows) {
+    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length)
+  }
+  return rows.map((row) =>
+    row
+      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+function failureStatus(code: ErrorCode, runner: boolean): number {
+  if (!runner) return STATUS_FAILED
+  if (code === 'command_not_found') return STATUS_NOT_FOUND
+  return code === 'command_not_executable' ? STATUS_NOT_EXECUTABLE : STATUS_DELTABOX_FAILED
+}
+
+function sentence(text: string): string {
+  return /[.!?]$/.test(text) ? text : `${text}.`
+}
+
+/** Tells the error on stderr and returns the exit status. */
+export function reportError(error: unknown, argv: readonly string[]): number {
+  const runner = RUNNERS.has(argv[0] ?? '')
+  if (error instanceof CommanderError) {
+    // commander has printed it; help and version are no failures
+    return error.exitCode === 0 ? 0 : runner ? STATUS_DELTABOX_FAILED : STATUS_FAILED
+  }
+  const known =
+    error instanceof DeltaBoxError
+      ? error
+      : new DeltaBoxError('internal', error instanceof Error ? (error.stack ?? error.message) : String(error))
+  const end = argv.indexOf('--')
+  const own = end < 0 ? argv : argv.slice(0, end)
+  if (own.includes('--json')) {
+    const { code, message, remedy, details } = known
+    process.stderr.write(`${JSON.stringify({ error: { code, message, remedy, details } })}\n`)
+  } else {
+    process.stderr.write(`deltabox: ${sentence(known.message)} ${known.remedy}\n`)
+  }
+  return failureStatus(known.code, runner)
+}

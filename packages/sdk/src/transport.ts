@@ -1,0 +1,121 @@
+import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
+import { type Readable, Readable as ReadableStream } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { DeltaBoxError, type ErrorBody, type ErrorCode, errorCatalogue } from '@deltabox/protocol'
+import type { Address } from './address.js'
+
+export interface Call {
+  readonly method: string
+  readonly path: string
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>
+  readonly json?: unknown
+  readonly body?: Readable | Uint8Array
+  readonly signal?: AbortSignal | undefined
+}
+
+/** The connection to the daemon failed; `beforeSend` tells that it never took the request. */
+export class ConnectionError extends Error {
+  override readonly name = 'ConnectionError'
+  readonly beforeSend: boolean
+
+  constructor(cause: NodeJS.ErrnoException) {
+    super(cause.message, { cause })
+    this.beforeSend = cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED'
+  }
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return code in errorCatalogue
+}
+
+export function errorFromBody(body: ErrorBody): DeltaBoxError {
+  const { code, message, details } = body.error
+  return new DeltaBoxError(isErrorCode(code) ? code : 'internal', message, { details })
+}
+
+export async function readAll(stream: AsyncIterable<Uint8Array>): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of stream) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+async function errorFromResponse(response: IncomingMessage): Promise<DeltaBoxError> {
+  const text = (await readAll(response)).toString('utf8')
+  try {
+    return errorFromBody(JSON.parse(text) as ErrorBody)
+  } catch (cause) {
+    return new DeltaBoxError(
+      'internal',
+      `The daemon answered ${response.statusCode} with ${text.slice(0, 200)}`,
+      { cause },
+    )
+  }
+}
+
+export function abortedError(signal: AbortSignal): DeltaBoxError {
+  return new DeltaBoxError('aborted', 'The operation was cancelled', { cause: signal.reason })
+}
+
+/** HTTP to one daemon, over a unix socket or TCP. */
+export class Transport {
+  readonly #address: Address
+  readonly #token: string | undefined
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY })
+
+  constructor(address: Address, token?: string) {
+    this.#address = address
+    this.#token = token
+  }
+
+  /** Sends the call and gives the response once its head is there; an error status becomes the error it tells. */
+  async send(call: Call): Promise<IncomingMessage> {
+    if (call.signal?.aborted) throw abortedError(call.signal)
+    const response = await this.#exchange(call)
+    if ((response.statusCode ?? 500) >= 400) throw await errorFromResponse(response)
+    return response
+  }
+
+  #exchange(call: Call): Promise<IncomingMessage> {
+    const json = call.json === undefined ? undefined : Buffer.from(JSON.stringify(call.json))
+    const message = this.#open(call, json)
+    return new Promise((resolve, reject) => {
+      message.once('response', resolve)
+      message.once('error', (error: NodeJS.ErrnoException) => {
+        reject(call.signal?.aborted ? abortedError(call.signal) : new ConnectionError(error))
+      })
+      if (call.body instanceof ReadableStream) {
+        pipeline(call.body, message).catch((error: Error) => message.destroy(error))
+      } else {
+        message.end(json ?? call.body)
+      }
+    })
+  }
+
+  #open(call: Call, json: Buffer | undefined): ClientRequest {
+    const query = new URLSearchParams()
+    for (const [name, value] of Object.entries(call.query ?? {})) {
+      if (value !== undefined) query.set(name, String(value))
+    }
+    const suffix = query.size > 0 ? `?${query}` : ''
+    const headers: Record<string, string | number> = {}
+    if (this.#token) headers.authorization = `Bearer ${this.#token}`
+    if (json) {
+      headers['content-type'] = 'application/json'
+      headers['content-length'] = json.length
+    } else if (call.body) {
+      headers['content-type'] = 'application/octet-stream'
+    }
+    const target =
+      this.#address.kind === 'unix'
+        ? { socketPath: this.#address.socketPath }
+        : { host: this.#address.host, port: this.#address.port }
+    return request({
+      ...target,
+      agent: this.#agent,
+      method: call.method,
+      path: call.path + suffix,
+      headers,
+      ...(call.signal ? { signal: call.signal } : {}),
+    })
+  }
+}
