@@ -421,20 +421,17 @@ static void send_listing(const struct visit *visit, DIR *dir)
 static void list_done(void *owner, int num, const char *step, int fd)
 {
     struct visit *visit = owner;
-    DIR *dir = NULL;
 
     if (num == 0 && !on_overlay(fd)) {
         num = ENODEV;
     }
-    if (num == 0 && !(dir = fdopendir(fd))) {
-        num = errno;
-    }
-    if (num) {
-        fd_close(&fd);
-        reply_failure(visit, num, step);
-    } else {
+    DIR *dir = num == 0 ? fdopendir(fd) : NULL;
+    if (dir) {
         send_listing(visit, dir);
         closedir(dir);
+    } else {
+        reply_failure(visit, num ? num : errno, step);
+        fd_close(&fd);
     }
     visit_free(visit);
 }

@@ -27,7 +27,7 @@ void pass_send(int socket, int num, const char *step, const int *fds, int fd_cou
         size_t len = sizeof(int) * (size_t)fd_count;
         message.msg_control = &control;
         message.msg_controllen = CMSG_SPACE(len);
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        struct cmsghdr *header = &control.header;
         header->cmsg_level = SOL_SOCKET;
         header->cmsg_type = SCM_RIGHTS;
         header->cmsg_len = CMSG_LEN(len);

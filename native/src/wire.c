@@ -145,6 +145,7 @@ int item_string(item value, const char *what, char **out, struct err *err)
     const uint8_t *data;
     size_t len;
 
+    *out = NULL;
     if (value && cbor_isa_string(value) && cbor_string_is_definite(value)) {
         data = cbor_string_handle(value);
         len = cbor_string_length(value);

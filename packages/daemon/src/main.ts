@@ -1,1 +1,105 @@
-export const version: string = '0.1.0'
+/** The daemon: `node main.js` serves until it is told to stop, `node main.js doctor` checks the machine. */
+import { setMaxListeners } from 'node:events'
+import { DeltaBoxError } from '@deltabox/protocol'
+import { pino } from 'pino'
+import { type Config, readConfig } from './config.js'
+import { examine } from './doctor.js'
+import { type App, buildServer, listenOnSocket, listenOnTcp } from './http/server.js'
+import { announceDaemon, prepareDirectories, withdrawDaemon } from './state/data-dir.js'
+import { DiskGuard } from './state/disk-guard.js'
+import { errorBody } from './state/error-body.js'
+import { recover } from './state/recover.js'
+import { createState, type State } from './state/state.js'
+import { openStore } from './state/store.js'
+import { version } from './version.js'
+
+/** Requests that are being answered get this long before their connections are closed. */
+const DRAIN_MS = 5000
+
+interface Daemon {
+  readonly state: State
+  readonly guard: DiskGuard
+  readonly servers: readonly App[]
+}
+
+async function main(): Promise<void> {
+  const config = readConfig(process.argv.slice(2), process.env)
+  if (config.command === 'doctor') await runDoctor(config)
+  else await serve(config)
+}
+
+async function runDoctor(config: Config): Promise<void> {
+  const report = await examine(config)
+  process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`)
+  process.exitCode = report.ok ? 0 : 1
+}
+
+async function serve(config: Config): Promise<void> {
+  requireRoot()
+  const log = pino({ level: config.logLevel }, pino.destination({ fd: 2, sync: true }))
+  const paths = await prepareDirectories(config)
+  const store = await openStore(paths)
+  const state = createState(config, paths, log, store)
+  setMaxListeners(0, state.stopping.signal)
+  await recover(state)
+  const daemon = { state, guard: new DiskGuard(state), servers: await buildServers(config, state, stopOnce) }
+  state.url = await listen(daemon, config)
+  await announceDaemon(paths, { pid: process.pid, url: state.url, version })
+  process.stdout.write(`ready ${state.url}\n`)
+  log.info({ url: state.url, dataDir: paths.dataDir, version }, 'daemon ready')
+  state.families.refill()
+  await daemon.guard.start()
+  process.on('SIGTERM', stopOnce).on('SIGINT', stopOnce)
+
+  function stopOnce(): void {
+    if (state.stopping.signal.aborted) return
+    stop(daemon).catch(fail)
+  }
+}
+
+function requireRoot(): void {
+  if (process.getuid?.() === 0) return
+  throw new DeltaBoxError('needs_root', `the daemon runs as user ${process.getuid?.()}; it makes namespaces and mounts`)
+}
+
+async function buildServers(config: Config, state: State, shutdown: () => void): Promise<App[]> {
+  const servers = [await buildServer(state, { token: undefined, shutdown })]
+  if (config.listen) servers.push(await buildServer(state, { token: config.token, shutdown }))
+  return servers
+}
+
+/** Returns the address to announce: the socket, which needs no token. */
+async function listen({ state, servers }: Daemon, config: Config): Promise<string> {
+  const [local, tcp] = servers as [App, App?]
+  if (tcp && config.listen) {
+    state.log.info({ url: await listenOnTcp(tcp, config.listen) }, 'listening on TCP')
+  }
+  return listenOnSocket(local, state.paths.socket)
+}
+
+/** Sandboxes go on; the next daemon picks them up. */
+async function stop({ state, guard, servers }: Daemon): Promise<void> {
+  state.log.info('daemon stops')
+  state.stopping.abort()
+  guard.stop()
+  const deadline = setTimeout(() => {
+    for (const app of servers) app.server.closeAllConnections()
+  }, DRAIN_MS)
+  await Promise.all(servers.map((app) => app.close()))
+  clearTimeout(deadline)
+  await state.families.stop()
+  state.running.stopTimers()
+  state.store.close()
+  await withdrawDaemon(state.paths)
+  state.log.info('daemon stopped')
+}
+
+/** Whoever started the daemon reads the reason from stdout; people read the log. */
+function fail(error: unknown): void {
+  const body = errorBody(error)
+  process.stdout.write(`error ${JSON.stringify(body)}\n`)
+  process.stderr.write(`${JSON.stringify({ level: 60, time: Date.now(), msg: body.error.message, stack: (error as Error).stack })}\n`)
+  process.exit(1)
+}
+
+main().catch(fail)

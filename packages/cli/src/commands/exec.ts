@@ -26,6 +26,11 @@ function startOptions(flags: ExecFlags): StartOptions {
   }
 }
 
+/** commander leaves the `--` in front of the command. */
+export function withoutDashes(argv: readonly string[]): readonly string[] {
+  return argv[0] === '--' ? argv.slice(1) : argv
+}
+
 /** Runs the command with our streams, or collects its output into one document with --json. */
 export async function execIn(box: Sandbox, argv: readonly string[], flags: ExecFlags): Promise<number> {
   if (argv.length === 0) throw new DeltaBoxError('invalid_request', 'No command was given after --')
@@ -47,7 +52,7 @@ export async function execIn(box: Sandbox, argv: readonly string[], flags: ExecF
 }
 
 async function run(sandbox: string, argv: string[], flags: ExecFlags): Promise<void> {
-  process.exitCode = await execIn(await Sandbox.connect(sandbox), argv, flags)
+  process.exitCode = await execIn(await Sandbox.connect(sandbox), withoutDashes(argv), flags)
 }
 
 export function command(): Command {

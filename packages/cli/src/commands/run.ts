@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { Sandbox } from 'deltabox'
 import { addCreateOptions, type CreateFlags, example, positive, toCreateOptions } from '../options.js'
-import { execIn } from './exec.js'
+import { execIn, withoutDashes } from './exec.js'
 
 interface RunFlags extends CreateFlags {
   readonly rm?: boolean
@@ -15,7 +15,7 @@ async function run(argv: string[], flags: RunFlags): Promise<void> {
   const { rm, interactive, tty, timeout, json, ...create } = flags
   const box = await Sandbox.create(toCreateOptions(create))
   try {
-    process.exitCode = await execIn(box, argv, {
+    process.exitCode = await execIn(box, withoutDashes(argv), {
       ...(interactive === undefined ? {} : { interactive }),
       ...(tty === undefined ? {} : { tty }),
       ...(timeout === undefined ? {} : { timeout }),

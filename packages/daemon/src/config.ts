@@ -1,0 +1,110 @@
+/** What the daemon was told, by environment and arguments, as one typed value. */
+import { homedir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { DeltaBoxError } from '@deltabox/protocol'
+
+export interface TcpAddress {
+  readonly host: string
+  readonly port: number
+}
+
+export interface Config {
+  readonly command: 'serve' | 'doctor'
+  readonly dataDir: string
+  /** Where daemons keep their sockets, one directory each. */
+  readonly runBase: string
+  readonly enginePath: string
+  readonly listen: TcpAddress | undefined
+  readonly token: string | undefined
+  /** Keep an engine with a prepared cell ready for the next create. */
+  readonly warm: boolean
+  readonly logLevel: string
+}
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+interface Arguments {
+  readonly listen: string | undefined
+  readonly token: string | undefined
+  readonly command: Config['command']
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
+
+export function readConfig(argv: readonly string[], env: Environment): Config {
+  const { listen, token = env.DELTABOX_TOKEN || undefined, command } = readArguments(argv)
+  if (listen !== undefined && token === undefined) {
+    throw invalid(`--listen ${listen} needs a token, or anybody could connect: set DELTABOX_TOKEN`)
+  }
+  return {
+    command,
+    dataDir: absolute('DELTABOX_DATA', env.DELTABOX_DATA) ?? path.join(stateHome(env), 'deltabox'),
+    runBase: absolute('DELTABOX_RUN', env.DELTABOX_RUN) ?? '/run/deltabox',
+    enginePath: absolute('DELTABOX_ENGINE', env.DELTABOX_ENGINE) ?? builtEngine(),
+    listen: listen === undefined ? undefined : parseListen(listen),
+    token,
+    warm: oneOf('DELTABOX_WARM', env.DELTABOX_WARM || '1', ['0', '1']) === '1',
+    logLevel: oneOf('DELTABOX_LOG_LEVEL', env.DELTABOX_LOG_LEVEL || 'info', LOG_LEVELS),
+  }
+}
+
+function readArguments(argv: readonly string[]): Arguments {
+  const { values, positionals } = parse(argv)
+  const [command = 'serve', ...rest] = positionals
+  if (rest.length > 0 || (command !== 'serve' && command !== 'doctor')) {
+    throw invalid(`unknown argument ${JSON.stringify(rest[0] ?? command)}; none or \`doctor\` is taken`)
+  }
+  return { listen: values.listen, token: values.token, command }
+}
+
+function parse(argv: readonly string[]): {
+  values: { listen?: string; token?: string }
+  positionals: string[]
+} {
+  try {
+    return parseArgs({
+      args: [...argv],
+      options: { listen: { type: 'string' }, token: { type: 'string' } },
+      allowPositionals: true,
+    })
+  } catch (cause) {
+    throw invalid((cause as Error).message, cause)
+  }
+}
+
+function parseListen(text: string): TcpAddress {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  // The URL parser drops the scheme's own port.
+  const port = url?.port || (/:80\/?$/.test(text) ? '80' : '')
+  if (url?.protocol !== 'http:' || url.pathname !== '/' || port === '') {
+    throw invalid(`--listen takes http://HOST:PORT, not ${JSON.stringify(text)}`)
+  }
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(port) }
+}
+
+function stateHome(env: Environment): string {
+  return absolute('XDG_STATE_HOME', env.XDG_STATE_HOME) ?? path.join(env.HOME || homedir(), '.local/state')
+}
+
+function builtEngine(): string {
+  return fileURLToPath(new URL('../../../native/build/deltabox-engine', import.meta.url))
+}
+
+function absolute(name: string, value: string | undefined): string | undefined {
+  if (!value) return undefined
+  if (!path.isAbsolute(value)) throw invalid(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
+  return path.normalize(value)
+}
+
+function oneOf(name: string, value: string, allowed: readonly string[]): string {
+  if (!allowed.includes(value)) {
+    throw invalid(`${name} must be one of ${allowed.join(', ')}, not ${JSON.stringify(value)}`)
+  }
+  return value
+}
+
+function invalid(message: string, cause?: unknown): DeltaBoxError {
+  return new DeltaBoxError('invalid_request', message, { cause })
+}

@@ -1,0 +1,186 @@
+/** What each operation of docs/engine-protocol.md takes and gives. */
+
+export interface EngineProcess {
+  readonly process: string
+  readonly pid: number
+  readonly running: boolean
+  readonly exitCode?: number
+  readonly signal?: number
+  readonly oomKilled?: boolean
+  readonly held: boolean
+  readonly tty: boolean
+  readonly stdin: boolean
+  readonly written: readonly [number, number]
+}
+
+export interface EngineSandbox {
+  readonly sandbox: string
+  readonly dead: boolean
+  readonly initPid: number
+  readonly processes: readonly EngineProcess[]
+}
+
+export interface Hello {
+  readonly version: number
+  readonly engine: string
+  readonly pid: number
+  readonly uidBase: number
+  readonly warm: number
+  readonly sandboxes: readonly EngineSandbox[]
+}
+
+export interface SeedDirectory {
+  readonly path: string
+  readonly mode: number
+  readonly opaque: boolean
+}
+
+export interface SeedFile {
+  readonly path: string
+  readonly mode: number
+  readonly content: Uint8Array
+}
+
+export interface Seed {
+  readonly hide: readonly string[]
+  readonly directories: readonly SeedDirectory[]
+  readonly files: readonly SeedFile[]
+}
+
+export interface CreateParameters {
+  readonly sandbox: string
+  readonly dir: string
+  readonly hostname: string
+  readonly net: 'none' | 'host'
+  readonly base: string
+  readonly seed: Seed
+  readonly volumes: readonly { readonly path: string; readonly source: string; readonly dir: string }[]
+  readonly limits: { readonly memoryBytes?: number; readonly pids?: number; readonly cpus?: number }
+}
+
+export interface StartParameters {
+  readonly sandbox: string
+  readonly process: string
+  readonly argv: readonly string[]
+  readonly env: readonly string[]
+  readonly cwd: string
+  readonly user?: string
+  readonly tty?: { readonly cols: number; readonly rows: number }
+  readonly stdin: boolean
+  readonly hold: boolean
+  readonly ringBytes?: number
+}
+
+export type NodeType = 'file' | 'directory' | 'symlink' | 'fifo' | 'socket' | 'device'
+
+export interface EngineStat {
+  readonly type: NodeType
+  readonly size: number
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly mtimeMs: number
+  readonly ctimeMs: number
+  readonly inode: number
+  readonly links: number
+  readonly target?: Uint8Array
+}
+
+export type EngineEntry = EngineStat & { readonly name: Uint8Array }
+
+export interface NodeFacts {
+  readonly type: NodeType
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly size: number
+}
+
+/** Nanoseconds since the epoch do not fit a number. */
+export type NodeBefore = NodeFacts & { readonly ctimeNs: bigint | number; readonly mtimeNs: bigint | number }
+
+export interface EngineChange extends Partial<NodeFacts> {
+  readonly kind: 'A' | 'M' | 'D'
+  /** Relative to the volume. */
+  readonly path: Uint8Array
+  readonly before?: NodeBefore
+}
+
+interface Operation<Parameters, Ok, Part = never> {
+  readonly parameters: Parameters
+  readonly ok: Ok
+  readonly part: Part
+}
+
+type Nothing = Readonly<Record<string, never>>
+interface InSandbox {
+  readonly sandbox: string
+}
+interface OfProcess extends InSandbox {
+  readonly process: string
+}
+interface OfHandle {
+  readonly handle: number
+}
+interface AtPath extends InSandbox {
+  readonly path: string | Uint8Array
+}
+
+export interface Operations {
+  hello: Operation<{ version: number }, Hello>
+  'cells.warm': Operation<{ count: number }, { count: number }>
+  'engine.exit': Operation<Nothing, Nothing>
+  'sandbox.create': Operation<
+    CreateParameters,
+    { initPid: number; cgroups: readonly string[]; timings: Readonly<Record<string, number>> }
+  >
+  'sandbox.destroy': Operation<InSandbox & { remove: boolean }, Nothing>
+  'sandbox.stats': Operation<
+    InSandbox,
+    { memoryBytes?: number; processes?: number; cpuUsec?: number; oomKills?: number }
+  >
+  'sandbox.usage': Operation<InSandbox, { bytes: number; files: number }>
+  'sandbox.signal': Operation<InSandbox & { signal: number }, { count: number }>
+  'process.start': Operation<StartParameters, { pid: number; hostPid: number }>
+  'process.read': Operation<
+    OfProcess & { stream: 1 | 2; offset: number; max: number; release?: number; wait: boolean },
+    { offset: number; data: Uint8Array; end: boolean }
+  >
+  'process.hold': Operation<OfProcess & { hold: boolean }, Nothing>
+  'process.write': Operation<OfProcess & { data: Uint8Array }, Nothing>
+  'process.close-stdin': Operation<OfProcess, Nothing>
+  'process.signal': Operation<OfProcess & { signal: number; group: boolean }, Nothing>
+  'process.resize': Operation<OfProcess & { cols: number; rows: number }, Nothing>
+  'process.forget': Operation<OfProcess, Nothing>
+  'file.open': Operation<
+    AtPath & { mode: 'read' | 'write' | 'append'; create?: number; parents: boolean; chmod?: number },
+    { handle: number; stat: EngineStat }
+  >
+  'file.read': Operation<OfHandle & { max: number }, { data: Uint8Array; end: boolean }>
+  'file.write': Operation<OfHandle & { data: Uint8Array }, Nothing>
+  'file.close': Operation<OfHandle, { stat: EngineStat }>
+  'file.stat': Operation<AtPath & { follow: boolean }, EngineStat>
+  'file.list': Operation<AtPath, Nothing, { entries: readonly EngineEntry[] }>
+  'file.mkdir': Operation<AtPath & { parents: boolean; mode: number }, Nothing>
+  'file.remove': Operation<AtPath & { recursive: boolean }, Nothing>
+  'file.rename': Operation<InSandbox & { from: string; to: string }, Nothing>
+  'file.symlink': Operation<AtPath & { target: string }, Nothing>
+  'volume.changes': Operation<InSandbox & { path: string }, Nothing, { changes: readonly EngineChange[] }>
+}
+
+export type OperationName = keyof Operations
+export type Parameters<Name extends OperationName> = Operations[Name]['parameters']
+export type Ok<Name extends OperationName> = Operations[Name]['ok']
+export type Part<Name extends OperationName> = Operations[Name]['part']
+
+export type EngineEvent =
+  | {
+      readonly event: 'process.exit'
+      readonly sandbox: string
+      readonly process: string
+      readonly exitCode?: number
+      readonly signal?: number
+      readonly oomKilled: boolean
+      readonly written: readonly [number, number]
+    }
+  | { readonly event: 'sandbox.dead'; readonly sandbox: string; readonly reason: string }

@@ -1,0 +1,30 @@
+import { rmdir } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Logger } from 'pino'
+
+const BUSY_TIMEOUT_MS = 5000
+const BUSY_POLL_MS = 20
+
+/** For sandboxes whose engine is gone and cannot do it. */
+export async function removeCgroups(log: Logger, directories: readonly string[]): Promise<void> {
+  const deadline = Date.now() + BUSY_TIMEOUT_MS
+  for (const directory of directories) {
+    const left = await removeOne(directory, deadline)
+    if (left) log.error({ cgroup: directory, err: left }, 'a cgroup stays behind')
+  }
+}
+
+/** Processes that were killed keep it busy until the kernel is done with them. */
+async function removeOne(directory: string, deadline: number): Promise<NodeJS.ErrnoException | undefined> {
+  for (;;) {
+    try {
+      await rmdir(directory)
+      return undefined
+    } catch (error) {
+      const fault = error as NodeJS.ErrnoException
+      if (fault.code === 'ENOENT') return undefined
+      if (fault.code !== 'EBUSY' || Date.now() > deadline) return fault
+    }
+    await delay(BUSY_POLL_MS)
+  }
+}

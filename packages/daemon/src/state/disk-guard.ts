@@ -1,0 +1,132 @@
+/**
+ * Keeps sandboxes within their disk limits, as the kernel's OOM killer keeps them within memory: a stock ext4 has no
+ * quota for a directory, so what a sandbox wrote is measured from time to time, and one that wrote too much has its
+ * processes killed. Its files stay; it can go on once some are removed. Between two looks a sandbox can write about as
+ * much as the disk takes in 250 ms, which the reserve is for.
+ */
+import { statfs } from 'node:fs/promises'
+import type { SandboxRow } from './sandbox-table.js'
+import { ask, labelOf } from './sandboxes.js'
+import type { State } from './state.js'
+
+const LOOK_MS = 250
+const MEASURE_MS = 5000
+const MEASURE_AFTER_BYTES = 64 * 1024 * 1024
+const RESERVE_MAX_BYTES = 1024 ** 3
+const RESERVE_FRACTION = 0.05
+const SIGKILL = 9
+
+interface Growth {
+  readonly sandbox: SandboxRow
+  readonly bytes: number
+  readonly grew: number
+}
+
+export class DiskGuard {
+  readonly #state: State
+  readonly #lastBytes = new Map<string, number>()
+  #timer: NodeJS.Timeout | undefined
+  #measuredAt = 0
+  /** The most there was since the sandboxes were measured. */
+  #freeAtMost = 0
+
+  constructor(state: State) {
+    this.#state = state
+  }
+
+  /** What sandboxes of an earlier daemon hold by now did not grow under this one's eyes. */
+  async start(): Promise<void> {
+    await this.#measure(this.#sandboxes())
+    this.#schedule()
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer)
+  }
+
+  #turn(): void {
+    this.#look()
+      .catch((error) => this.#state.log.error({ err: error }, 'the disk could not be looked at'))
+      .finally(() => {
+        if (!this.#state.stopping.signal.aborted) this.#schedule()
+      })
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => this.#turn(), LOOK_MS)
+  }
+
+  #sandboxes(): SandboxRow[] {
+    return this.#state.store.sandboxes.all().filter((row) => row.state === 'running')
+  }
+
+  async #look(): Promise<void> {
+    const sandboxes = this.#sandboxes()
+    if (sandboxes.length === 0) return
+    const { free, reserve } = await diskSpace(this.#state.paths.dataDir)
+    this.#freeAtMost = Math.max(this.#freeAtMost, free)
+    const fell = this.#freeAtMost - free > MEASURE_AFTER_BYTES
+    const due = performance.now() - this.#measuredAt > MEASURE_MS && this.#anythingRuns(sandboxes)
+    if (!fell && !due && free >= reserve) return
+    const growths = await this.#measure(sandboxes)
+    this.#measuredAt = performance.now()
+    this.#freeAtMost = free
+    for (const growth of growths) if (isOver(growth)) await this.#kill(growth, 'over its disk limit')
+    if (free < reserve) await this.#killTheFastest(growths)
+  }
+
+  #anythingRuns(sandboxes: readonly SandboxRow[]): boolean {
+    return sandboxes.some((sandbox) => this.#state.store.processes.running(sandbox.id).length > 0)
+  }
+
+  /** One at a time: measuring walks what the sandbox wrote. */
+  async #measure(sandboxes: readonly SandboxRow[]): Promise<Growth[]> {
+    const growths: Growth[] = []
+    for (const sandbox of sandboxes) {
+      const bytes = await this.#usage(sandbox)
+      if (bytes === undefined) continue
+      growths.push({ sandbox, bytes, grew: bytes - (this.#lastBytes.get(sandbox.id) ?? 0) })
+    }
+    this.#lastBytes.clear()
+    for (const { sandbox, bytes } of growths) this.#lastBytes.set(sandbox.id, bytes)
+    return growths
+  }
+
+  /** Undefined for one that was removed or died since it was listed. */
+  async #usage(sandbox: SandboxRow): Promise<number | undefined> {
+    try {
+      const doing = `measure sandbox ${labelOf(sandbox)}`
+      return (await ask(this.#state, sandbox, doing, 'sandbox.usage', { sandbox: sandbox.id })).bytes
+    } catch (error) {
+      if (this.#state.store.sandboxes.get(sandbox.id)?.state === 'running') throw error
+      return undefined
+    }
+  }
+
+  async #killTheFastest(growths: readonly Growth[]): Promise<void> {
+    const [fastest] = growths.filter(({ grew }) => grew > 0).sort((a, b) => b.grew - a.grew)
+    if (fastest) await this.#kill(fastest, 'the disk is almost full and it grew the most')
+  }
+
+  async #kill({ sandbox, bytes }: Growth, reason: string): Promise<void> {
+    const state = this.#state
+    state.log.warn({ sandbox: sandbox.id, bytes, limit: sandbox.diskBytes, reason }, 'processes killed')
+    state.store.processes.setDiskKilled(sandbox.id)
+    state.events.emit({ type: 'sandbox.disk-limit', sandbox: sandbox.id, reason })
+    const doing = `stop sandbox ${labelOf(sandbox)}`
+    await ask(state, sandbox, doing, 'sandbox.signal', { sandbox: sandbox.id, signal: SIGKILL })
+  }
+}
+
+/** One that is over but does not grow may be removing files right now. */
+function isOver({ sandbox, bytes, grew }: Growth): boolean {
+  return sandbox.diskBytes !== null && bytes > sandbox.diskBytes && grew > 0
+}
+
+export async function diskSpace(directory: string): Promise<{ free: number; reserve: number }> {
+  const { bavail, blocks, bsize } = await statfs(directory)
+  return {
+    free: bavail * bsize,
+    reserve: Math.min(RESERVE_MAX_BYTES, blocks * bsize * RESERVE_FRACTION),
+  }
+}

@@ -1,0 +1,111 @@
+/** What an engine's error means to the user who asked. */
+import { getSystemErrorMap } from 'node:util'
+import { DeltaBoxError, type ErrorCode } from '@deltabox/protocol'
+import { EngineError, EngineLostError } from '../engine/client.js'
+import type { OperationName } from '../engine/messages.js'
+import { FrameTooLargeError } from '../engine/wire.js'
+
+type ByErrno = Readonly<Record<string, ErrorCode>>
+
+const CODES: Readonly<Record<string, ErrorCode>> = {
+  bad_request: 'invalid_request',
+  no_such_sandbox: 'sandbox_dead',
+  sandbox_dead: 'sandbox_dead',
+  // The daemon knows which processes there were: one the engine does not know has ended.
+  no_such_process: 'process_ended',
+  stdin_closed: 'stdin_closed',
+  limits_unavailable: 'limits_unavailable',
+}
+
+const FILE_ERRNOS: ByErrno = {
+  ENOENT: 'file_not_found',
+  EEXIST: 'file_exists',
+  EISDIR: 'is_directory',
+  ENOTDIR: 'not_directory',
+  ENOTEMPTY: 'directory_not_empty',
+  // Files of /proc and /sys, pipes and sockets without a peer.
+  ENODEV: 'not_a_file',
+  ENXIO: 'not_a_file',
+  EACCES: 'permission_denied',
+  EPERM: 'permission_denied',
+  EROFS: 'permission_denied',
+  EBUSY: 'permission_denied',
+  ETXTBSY: 'permission_denied',
+  ENAMETOOLONG: 'invalid_request',
+  ELOOP: 'invalid_request',
+  EINVAL: 'invalid_request',
+  EXDEV: 'invalid_request',
+  ESRCH: 'sandbox_dead',
+}
+
+const DISK_ERRNOS: ByErrno = { ENOSPC: 'disk_full', EDQUOT: 'disk_full' }
+
+const EXEC_ERRNOS: Readonly<Record<string, ByErrno>> = {
+  chdir: { ENOENT: 'cwd_not_found', ENOTDIR: 'cwd_not_found', EACCES: 'permission_denied' },
+  user: { ENOENT: 'user_not_found' },
+  exec: {
+    ENOENT: 'command_not_found',
+    ENOTDIR: 'command_not_found',
+    EACCES: 'command_not_executable',
+    EPERM: 'command_not_executable',
+    ENOEXEC: 'command_not_executable',
+    EINVAL: 'command_not_executable',
+    EISDIR: 'command_not_executable',
+    ELIBBAD: 'command_not_executable',
+    ETXTBSY: 'command_not_executable',
+    E2BIG: 'invalid_request',
+  },
+}
+
+/** Steps of sandbox.create that fail with these where a file system takes no idmapped mounts or is no overlay's layer. */
+const UNSHIFTABLE_STEPS = new Set(['shift ids', 'mount overlay: lower layers', 'mount overlay'])
+const UNSHIFTABLE_ERRNOS = new Set(['EINVAL', 'EOPNOTSUPP', 'EPERM'])
+
+/** `doing` completes "cannot …": what was asked, and on what. */
+export function explain(error: unknown, operation: OperationName, doing: string): unknown {
+  if (error instanceof EngineLostError) {
+    return new DeltaBoxError('engine_lost', `cannot ${doing}: ${error.message}`, { cause: error })
+  }
+  if (error instanceof FrameTooLargeError) {
+    return new DeltaBoxError('invalid_request', `cannot ${doing}: ${error.message}`, { cause: error })
+  }
+  if (!(error instanceof EngineError)) return error
+  const code = codeOf(error, operation)
+  return new DeltaBoxError(code, `cannot ${doing}: ${reasonOf(error, code)}`, {
+    cause: error,
+    details: detailsOf(error),
+  })
+}
+
+function codeOf(error: EngineError, operation: OperationName): ErrorCode {
+  const errno = errnoName(error)
+  return (
+    CODES[error.code] ??
+    DISK_ERRNOS[errno] ??
+    (error.code === 'exec_failed' ? EXEC_ERRNOS[error.step]?.[errno] : undefined) ??
+    (operation.startsWith('file.') ? FILE_ERRNOS[errno] : undefined) ??
+    (operation === 'sandbox.create' ? createCode(error.step, errno) : undefined) ??
+    'engine_failed'
+  )
+}
+
+function createCode(step: string, errno: string): ErrorCode | undefined {
+  return UNSHIFTABLE_STEPS.has(step) && UNSHIFTABLE_ERRNOS.has(errno) ? 'base_unsupported' : undefined
+}
+
+/** Where the code alone does not say what went wrong, the step does. */
+function reasonOf(error: EngineError, code: ErrorCode): string {
+  if (error.errno === 0) return error.message
+  const reason = getSystemErrorMap().get(-error.errno)?.[1] ?? `errno ${error.errno}`
+  if (code !== 'engine_failed' && code !== 'base_unsupported') return reason
+  return `${error.step}${error.object ? ` (${error.object})` : ''}: ${reason}`
+}
+
+function detailsOf(error: EngineError): Record<string, unknown> {
+  if (error.errno === 0) return {}
+  return { errno: errnoName(error), step: error.step, object: error.object }
+}
+
+function errnoName(error: EngineError): string {
+  return getSystemErrorMap().get(-error.errno)?.[0] ?? ''
+}

@@ -1,0 +1,12 @@
+import { randomBytes } from 'node:crypto'
+
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz234567'
+
+/** 256 is a multiple of 32, so every letter is equally likely. */
+function randomName(length: number): string {
+  return Array.from(randomBytes(length), (byte) => ALPHABET[byte % ALPHABET.length]).join('')
+}
+
+export const newSandboxId = (): string => `sb-${randomName(10)}`
+export const newProcessId = (): string => `p-${randomName(8)}`
+export const newEngineId = (): string => randomName(8)

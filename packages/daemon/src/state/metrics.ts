@@ -1,0 +1,57 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+export class Metrics {
+  readonly #registry = new Registry()
+
+  readonly processesStarted: Counter = new Counter({
+    name: 'deltabox_processes_started_total',
+    help: 'Commands started in sandboxes.',
+    registers: [this.#registry],
+  })
+  readonly createSeconds: Histogram = new Histogram({
+    name: 'deltabox_sandbox_create_seconds',
+    help: 'From the request to a sandbox that takes commands.',
+    buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+    registers: [this.#registry],
+  })
+  readonly engineRequests: Counter<'operation' | 'result'> = new Counter({
+    name: 'deltabox_engine_requests_total',
+    help: 'Requests that engines answered.',
+    labelNames: ['operation', 'result'] as const,
+    registers: [this.#registry],
+  })
+  readonly bytesStreamed: Counter<'direction' | 'kind'> = new Counter({
+    name: 'deltabox_streamed_bytes_total',
+    help: 'Bytes of output, input and files passed on.',
+    labelNames: ['direction', 'kind'] as const,
+    registers: [this.#registry],
+  })
+  readonly httpSeconds: Histogram<'method' | 'route' | 'status'> = new Histogram({
+    name: 'deltabox_http_request_seconds',
+    help: 'Time to the end of the response.',
+    labelNames: ['method', 'route', 'status'] as const,
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 10, 60],
+    registers: [this.#registry],
+  })
+
+  constructor(countSandboxes: () => Readonly<Record<string, number>>) {
+    collectDefaultMetrics({ register: this.#registry })
+    new Gauge({
+      name: 'deltabox_sandboxes',
+      help: 'Sandboxes by state.',
+      labelNames: ['state'] as const,
+      registers: [this.#registry],
+      collect() {
+        for (const [state, count] of Object.entries(countSandboxes())) this.set({ state }, count)
+      },
+    })
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics()
+  }
+}

@@ -1,0 +1,123 @@
+/** Picking up what an earlier daemon left: engines tell what is true, the store what was meant. */
+import { readdir, rm } from 'node:fs/promises'
+import path from 'node:path'
+import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
+import { removeCgroups } from './cgroups.js'
+import { clientLeft } from './client-grace.js'
+import { finishRemoval } from './destroy.js'
+import { markDead } from './engine-events.js'
+import type { EngineRow } from './engine-table.js'
+import type { Family } from './families.js'
+import { markLost, recordExit } from './process-end.js'
+import type { ProcessRow } from './process-table.js'
+import { removeTree } from './remove-tree.js'
+import type { SandboxRow } from './sandbox-table.js'
+import type { State } from './state.js'
+import { armTimeLimit } from './time-limit.js'
+
+export async function recover(state: State): Promise<void> {
+  for (const row of state.store.engines.all()) await recoverEngine(state, row)
+  await removeStrays(state)
+}
+
+async function recoverEngine(state: State, row: EngineRow): Promise<void> {
+  const sandboxes = state.store.sandboxes.ofEngine(row.id)
+  const found = await state.families.reconnect(row)
+  if (found) await recoverLive(state, found.family, found.hello, sandboxes)
+  else await recoverGone(state, row, sandboxes)
+}
+
+async function recoverLive(
+  state: State,
+  family: Family,
+  hello: Hello,
+  sandboxes: readonly SandboxRow[],
+): Promise<void> {
+  for (const stray of hello.sandboxes) {
+    if (sandboxes.some((row) => row.id === stray.sandbox)) continue
+    await family.client.request('sandbox.destroy', { sandbox: stray.sandbox, remove: true })
+  }
+  for (const sandbox of sandboxes) {
+    const known = hello.sandboxes.find((candidate) => candidate.sandbox === sandbox.id)
+    await recoverSandbox(state, sandbox, known)
+  }
+  const isIdle = state.store.sandboxes.ofEngine(family.id).length === 0
+  // The last of its sandboxes may just have been removed, and the engine with it.
+  if (isIdle && state.families.get(family.id) && !state.families.adoptSpare(family)) {
+    await state.families.end(family)
+  }
+}
+
+async function recoverSandbox(
+  state: State,
+  sandbox: SandboxRow,
+  known: EngineSandbox | undefined,
+): Promise<void> {
+  if (sandbox.state === 'creating' || sandbox.state === 'removing') {
+    state.log.info({ sandbox: sandbox.id }, `a daemon stopped while ${sandbox.state} it; removed`)
+    await finishRemoval(state, sandbox)
+  } else if (!known || known.dead) {
+    markDead(state, sandbox.id, 'its init ended while no daemon ran')
+  } else {
+    for (const row of state.store.processes.running(sandbox.id)) {
+      recoverProcess(state, row, known.processes.find((candidate) => candidate.process === row.id))
+    }
+  }
+}
+
+function recoverProcess(state: State, row: ProcessRow, known: EngineProcess | undefined): void {
+  if (!known) {
+    // One that was being started and did not make it was never anybody's.
+    if (row.pid === null) state.store.processes.remove(row.sandbox, row.id)
+    else markLost(state, row)
+    return
+  }
+  const running = state.running.add(row.sandbox, row.id, known.held)
+  running.started = true
+  state.store.processes.setPid(row.sandbox, row.id, known.pid)
+  if (known.running) {
+    armTimeLimit(state, row)
+    clientLeft(state, row)
+  } else {
+    const { exitCode, signal, oomKilled = false, written } = known
+    recordExit(state, {
+      event: 'process.exit',
+      sandbox: row.sandbox,
+      process: row.id,
+      ...(exitCode === undefined ? {} : { exitCode }),
+      ...(signal === undefined ? {} : { signal }),
+      oomKilled,
+      written,
+    })
+  }
+}
+
+/** With the engine everything it ran is gone; what the user made stays until it is removed. */
+async function recoverGone(state: State, row: EngineRow, sandboxes: readonly SandboxRow[]): Promise<void> {
+  for (const sandbox of sandboxes) {
+    await removeCgroups(state.log, sandbox.cgroups)
+    if (sandbox.state === 'running') markDead(state, sandbox.id, 'its engine ended while no daemon ran')
+    else if (sandbox.state !== 'dead') await finishRemoval(state, sandbox)
+  }
+  if (state.store.sandboxes.ofEngine(row.id).length === 0) await state.families.discard(row.id)
+}
+
+/** Directories and sockets that no record names: their records were removed first. */
+async function removeStrays(state: State): Promise<void> {
+  const { store, families, paths } = state
+  const engines = new Set(store.engines.all().map((row) => row.id))
+  for (const name of await readdir(paths.families)) {
+    if (!engines.has(name)) await removeTree(families.directory(name))
+  }
+  for (const engine of engines) {
+    const kept = new Set(store.sandboxes.ofEngine(engine).map((row) => row.id))
+    const sandboxes = path.join(families.directory(engine), 'sandboxes')
+    for (const name of await readdir(sandboxes)) {
+      if (!kept.has(name)) await removeTree(path.join(sandboxes, name))
+    }
+  }
+  const sockets = new Set([...engines].map((engine) => path.basename(families.socket(engine))))
+  for (const name of await readdir(paths.runDir)) {
+    if (!sockets.has(name)) await rm(path.join(paths.runDir, name), { force: true, recursive: true })
+  }
+}

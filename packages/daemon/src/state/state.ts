@@ -1,0 +1,60 @@
+/** Everything that changes while the daemon runs, in one place. */
+import type { Logger } from 'pino'
+import type { Config } from '../config.js'
+import type { Paths } from './data-dir.js'
+import { engineEvent, familyLost } from './engine-events.js'
+import { Events } from './events.js'
+import { Families } from './families.js'
+import { Metrics } from './metrics.js'
+import { RunningProcesses } from './running-process.js'
+import { Serial } from './serial.js'
+import type { Store } from './store.js'
+
+export interface State {
+  readonly config: Config
+  readonly paths: Paths
+  readonly log: Logger
+  readonly store: Store
+  readonly events: Events
+  readonly metrics: Metrics
+  readonly families: Families
+  readonly running: RunningProcesses
+  readonly serial: Serial
+  readonly startedAt: Date
+  /** Where it listens; set once it does. */
+  url: string
+  /** Aborted when the daemon stops: what streams without end ends. */
+  readonly stopping: AbortController
+}
+
+export function createState(config: Config, paths: Paths, log: Logger, store: Store): State {
+  const metrics = new Metrics(() => countByState(store))
+  const state: State = {
+    config,
+    paths,
+    log,
+    store,
+    metrics,
+    events: new Events(),
+    families: new Families(config, paths, log, store, {
+      event: (event) => engineEvent(state, event),
+      lost: (family, error) => familyLost(state, family, error),
+      answered: (operation, failed) =>
+        metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' }),
+    }),
+    running: new RunningProcesses(),
+    serial: new Serial(),
+    startedAt: new Date(),
+    url: '',
+    stopping: new AbortController(),
+  }
+  return state
+}
+
+function countByState(store: Store): Record<string, number> {
+  const rows = store.sandboxes.all()
+  return {
+    running: rows.filter((row) => row.state === 'running').length,
+    dead: rows.filter((row) => row.state === 'dead').length,
+  }
+}

@@ -1,0 +1,138 @@
+/** The metadata on disk. Opening it takes the directory: one daemon at a time. */
+import { DeltaBoxError } from '@deltabox/protocol'
+import Database from 'libsql'
+import { AppliedTable } from './applied-table.js'
+import { type Paths, readDaemonRecord } from './data-dir.js'
+import { EngineTable } from './engine-table.js'
+import { ProcessTable } from './process-table.js'
+import { SandboxTable } from './sandbox-table.js'
+
+const SCHEMA_VERSION = 1
+
+const SCHEMA = `
+  CREATE TABLE engines (
+    id TEXT PRIMARY KEY,
+    slot INTEGER NOT NULL UNIQUE,
+    pid INTEGER,
+    start_ticks INTEGER,
+    spare INTEGER NOT NULL
+  );
+  CREATE TABLE sandboxes (
+    id TEXT PRIMARY KEY,
+    name TEXT UNIQUE,
+    engine TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    base TEXT NOT NULL,
+    workspace TEXT,
+    cwd TEXT NOT NULL,
+    net TEXT NOT NULL,
+    env TEXT NOT NULL,
+    memory_bytes INTEGER,
+    cpus REAL,
+    pids INTEGER,
+    disk_bytes INTEGER,
+    cgroups TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+  );
+  CREATE TABLE processes (
+    sandbox TEXT NOT NULL,
+    id TEXT NOT NULL,
+    pid INTEGER,
+    command TEXT NOT NULL,
+    state TEXT NOT NULL,
+    tty INTEGER NOT NULL,
+    waits_for_reader INTEGER NOT NULL,
+    deadline INTEGER,
+    exit_code INTEGER,
+    signal TEXT,
+    timed_out INTEGER NOT NULL,
+    oom_killed INTEGER NOT NULL,
+    disk_killed INTEGER NOT NULL,
+    written TEXT,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    PRIMARY KEY (sandbox, id)
+  );
+  CREATE TABLE applied (
+    sandbox TEXT NOT NULL,
+    path TEXT NOT NULL,
+    ctime_ns TEXT NOT NULL,
+    PRIMARY KEY (sandbox, path)
+  );
+`
+
+export class Store {
+  readonly engines: EngineTable
+  readonly sandboxes: SandboxTable
+  readonly processes: ProcessTable
+  readonly applied: AppliedTable
+  readonly #db: Database.Database
+
+  constructor(db: Database.Database) {
+    this.#db = db
+    this.engines = new EngineTable(db)
+    this.sandboxes = new SandboxTable(db)
+    this.processes = new ProcessTable(db)
+    this.applied = new AppliedTable(db)
+  }
+
+  transaction(change: () => void): void {
+    this.#db.transaction(change)()
+  }
+
+  forgetSandbox(id: string): void {
+    this.transaction(() => {
+      this.applied.forget(id)
+      this.processes.forgetAll(id)
+      this.sandboxes.remove(id)
+    })
+  }
+
+  close(): void {
+    this.#db.close()
+  }
+}
+
+export async function openStore(paths: Paths): Promise<Store> {
+  try {
+    const db = new Database(paths.database)
+    lock(db)
+    migrate(db, paths)
+    return new Store(db)
+  } catch (cause) {
+    if ((cause as { code?: string }).code !== 'SQLITE_BUSY') throw cause
+    throw await lockedBy(paths, cause)
+  }
+}
+
+/** In exclusive mode the first write takes the file's lock and keeps it until the process ends. */
+function lock(db: Database.Database): void {
+  db.pragma('locking_mode = EXCLUSIVE')
+  db.pragma('journal_mode = WAL')
+  // A power cut may lose the last commits, never the order; a killed daemon loses nothing.
+  db.pragma('synchronous = NORMAL')
+  db.exec('BEGIN IMMEDIATE; COMMIT')
+}
+
+function migrate(db: Database.Database, paths: Paths): void {
+  const version = (db.prepare('PRAGMA user_version').get() as { user_version: number }).user_version
+  if (version === SCHEMA_VERSION) return
+  if (version !== 0) {
+    throw new DeltaBoxError(
+      'data_dir_invalid',
+      `cannot use ${paths.database}: it has schema ${version}, this daemon knows ${SCHEMA_VERSION}`,
+      { details: { path: paths.database } },
+    )
+  }
+  db.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`)
+}
+
+async function lockedBy(paths: Paths, cause: unknown): Promise<DeltaBoxError> {
+  const other = await readDaemonRecord(paths)
+  return new DeltaBoxError(
+    'data_dir_locked',
+    `cannot use ${paths.dataDir}: ${other ? `the daemon with pid ${other.pid} uses it` : 'a daemon that is just starting uses it'}`,
+    { cause, details: { path: paths.dataDir, pid: other?.pid ?? null } },
+  )
+}
