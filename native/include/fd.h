@@ -31,10 +31,10 @@ static inline int fd_steal(int *fd)
     return out;
 }
 
-static inline void free_pointer(void *pointer)
+static inline void free_string(char **string)
 {
-    free(*(void **)pointer);
+    free(*string);
 }
 
 #define cleanup_fd __attribute__((cleanup(fd_close))) int
-#define cleanup_free __attribute__((cleanup(free_pointer)))
+#define cleanup_free __attribute__((cleanup(free_string)))

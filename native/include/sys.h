@@ -1,6 +1,7 @@
 /* System calls that the C library of our oldest target does not wrap. */
 #pragma once
 
+#include <errno.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <stdint.h>
@@ -12,10 +13,17 @@ static inline int sys_clone3(struct clone_args *args)
     return (int)syscall(SYS_clone3, args, sizeof *args);
 }
 
+/* EAGAIN says that a rename or mount somewhere on the machine kept the kernel from being sure of a ".."; asking again
+ * is the remedy. */
 static inline int sys_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
     struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
-    return (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
+    int fd;
+
+    do {
+        fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
+    } while (fd < 0 && errno == EAGAIN);
+    return fd;
 }
 
 static inline int sys_pivot_root(const char *new_root, const char *put_old)

@@ -449,6 +449,16 @@ int op_sandbox_usage(struct request *request, struct err *err)
     return sandbox ? job_start(&request->reply_to, usage_work, sandbox, err) : -1;
 }
 
+static void freeze(const struct sandbox *sandbox, bool frozen)
+{
+    cleanup_fd fd =
+        sandbox->cgroup.v2_fd < 0 ? -1 : openat(sandbox->cgroup.v2_fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, frozen ? "1" : "0", 1) != 1) {
+        log_line("%s cgroup of %s: %s", frozen ? "freeze" : "thaw", sandbox->id, strerror(errno));
+    }
+}
+
 static int signal_once(const struct sandbox *sandbox, ino_t pid_ns, int signal)
 {
     DIR *proc = opendir("/proc");
@@ -475,28 +485,21 @@ int sandbox_signal(struct sandbox *sandbox, int signal)
 {
     char path[64];
     struct stat st;
-    int count, total = 0;
+    int rounds = signal != SIGKILL ? 1 : sandbox->cgroup.v2_fd >= 0 ? 2 : 20;
 
     snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
     if (stat(path, &st) < 0) {
         return 0;
     }
-    /* The core of v2 kills a whole cgroup at once, which no fork escapes. */
-    if (signal == SIGKILL && sandbox->cgroup.v2_fd >= 0) {
-        cleanup_fd kill_fd = openat(sandbox->cgroup.v2_fd, "cgroup.kill", O_WRONLY | O_CLOEXEC);
-        if (kill_fd >= 0 && write(kill_fd, "1", 1) == 1) {
-            return signal_once(sandbox, st.st_ino, 0);
-        }
+    /* Frozen, nothing forks away from the signal; without a v2 hierarchy more rounds have to do. cgroup.kill would be
+     * simpler, but after it the kernel (6.18) kills whatever is later cloned into that cgroup. */
+    freeze(sandbox, true);
+    int count = signal_once(sandbox, st.st_ino, signal);
+    while (--rounds > 0) {
+        signal_once(sandbox, st.st_ino, signal);
     }
-    /* Else in rounds, as what is killed may have forked meanwhile. */
-    for (int round = 0; round < (signal == SIGKILL ? 100 : 1); round++) {
-        count = signal_once(sandbox, st.st_ino, signal);
-        total += count;
-        if (count == 0) {
-            break;
-        }
-    }
-    return total;
+    freeze(sandbox, false);
+    return count;
 }
 
 int op_sandbox_signal(struct request *request, struct err *err)

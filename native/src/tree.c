@@ -19,6 +19,16 @@ struct level {
     char name[];
 };
 
+static DIR *open_entries(int fd)
+{
+    DIR *dir = fdopendir(fd);
+
+    if (!dir) {
+        die("fdopendir: %s", strerror(errno));
+    }
+    return dir;
+}
+
 static struct level *level_push(struct level *above, const char *name, int fd)
 {
     struct level *level = malloc(sizeof *level + strlen(name) + 1);
@@ -28,10 +38,7 @@ static struct level *level_push(struct level *above, const char *name, int fd)
     }
     level->above = above;
     strcpy(level->name, name);
-    level->dir = fdopendir(fd);
-    if (!level->dir) {
-        die("fdopendir: %s", strerror(errno));
-    }
+    level->dir = open_entries(fd);
     return level;
 }
 
@@ -74,14 +81,11 @@ static int remove_level(struct level **level, int top_dir)
     int result = (above && up < 0) || unlinkat(up, done->name, AT_REMOVEDIR) < 0 ? -errno : 0;
 
     closedir(done->dir);
-    if (above && up >= 0) {
-        above->dir = fdopendir(up); /* read from the start: what was removed is no longer in it */
-        if (!above->dir) {
-            die("fdopendir: %s", strerror(errno));
-        }
-    }
     free(done);
     *level = above;
+    if (above && up >= 0) {
+        above->dir = open_entries(up); /* read from the start: what was removed is no longer in it */
+    }
     return result;
 }
 

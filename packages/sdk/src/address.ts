@@ -10,7 +10,8 @@ export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
 
 export function parseUrl(url: string): Address {
-  if (url.startsWith('unix://')) return { kind: 'unix', socketPath: url.slice('unix://'.length) }
+  const unix = /^unix:(?:\/\/)?(\/.+)$/.exec(url)
+  if (unix?.[1]) return { kind: 'unix', socketPath: unix[1] }
   const parsed = URL.canParse(url) ? new URL(url) : null
   if (parsed?.protocol !== 'http:') {
     throw new DeltaBoxError(
