@@ -10,7 +10,7 @@ export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
 
 export function parseUrl(url: string): Address {
-  const unix = /^unix:(?:\/\/)?(\/.+)$/.exec(url)
+  const unix = /^unix:(?:\/\/)?(\/[^/].*)$/.exec(url)
   if (unix?.[1]) return { kind: 'unix', socketPath: unix[1] }
   const parsed = URL.canParse(url) ? new URL(url) : null
   if (parsed?.protocol !== 'http:') {

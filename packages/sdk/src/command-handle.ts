@@ -18,6 +18,17 @@ import { abortedError, errorFromBody } from './transport.js'
 const RECONNECT_MS = 20_000
 const RECONNECT_PAUSE_MS = 100
 
+/** Resolves when the stream takes more, or never will. */
+async function writable(stream: PassThrough): Promise<void> {
+  const over = new AbortController()
+  const { signal } = over
+  try {
+    await Promise.race([once(stream, 'drain', { signal }), once(stream, 'close', { signal })])
+  } finally {
+    over.abort()
+  }
+}
+
 /** A broken connection may be a daemon that is restarting; what the daemon itself said is final. */
 function mayPass(error: unknown): boolean {
   return !(error instanceof DeltaBoxError) || error.code === 'daemon_unreachable'
@@ -193,6 +204,6 @@ export class CommandHandle {
     const stream = this[name] as PassThrough
     this.#offsets[name] += payload.length
     if (stream.destroyed) return // its reader is gone; the other stream goes on
-    if (!stream.write(payload)) await Promise.race([once(stream, 'drain'), once(stream, 'close')])
+    if (!stream.write(payload)) await writable(stream)
   }
 }
