@@ -24,7 +24,13 @@ const rules: readonly Rule[] = [
   {
     folder: 'packages/sdk/src',
     refused: ['fastify', 'commander', '@deltabox/daemon', '@deltabox/cli', '../../protocol/src/index.js'],
-    allowed: ['@deltabox/protocol', 'node:http', 'node:fs/promises', './sandbox.js'],
+    allowed: [
+      '@deltabox/protocol',
+      '@deltabox/protocol/errors',
+      'node:http',
+      'node:fs/promises',
+      './sandbox.js',
+    ],
   },
   {
     folder: 'packages/cli/src',

@@ -12,7 +12,7 @@ export function collectEnv(value: string, sofar: Env = {}): Env {
   return content === undefined ? sofar : { ...sofar, [name]: content }
 }
 
-export function collect(value: string, sofar: readonly string[] = []): string[] {
+function collect(value: string, sofar: readonly string[] = []): string[] {
   return [...sofar, value]
 }
 
@@ -22,7 +22,7 @@ export function positive(value: string): number {
   return number
 }
 
-export function positiveInteger(value: string): number {
+function positiveInteger(value: string): number {
   const number = positive(value)
   if (!Number.isInteger(number)) throw new InvalidArgumentError('A whole number is wanted.')
   return number

@@ -1,5 +1,6 @@
 export * from './commands.js'
 export * from './errors.js'
 export * from './files.js'
+export * from './output-frames.js'
 export * from './sandboxes.js'
 export * from './system.js'

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { DeltaBoxError } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 
 /** Where a daemon listens. */
 export type Address =

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
-import { type DaemonInfo, DeltaBoxError } from '@deltabox/protocol'
+import type { DaemonInfo } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 import { type Address, dataDirOf, parseUrl, socketOf } from './address.js'
 import { answers, startDaemon } from './start-daemon.js'
 import { type Call, ConnectionError, readAll, Transport } from './transport.js'

@@ -2,13 +2,9 @@ import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { PassThrough, type Readable, Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import {
-  DeltaBoxError,
-  type ErrorBody,
-  OutputFrame,
-  type ProcessInfo,
-  type TtySize,
-} from '@deltabox/protocol'
+import type { ErrorBody, ProcessInfo, TtySize } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
+import { OutputFrame } from '@deltabox/protocol/output-frames'
 import type { Client } from './client.js'
 import type { AttachOptions, ExitStatus } from './commands.js'
 import { OutputDecoder } from './output-decoder.js'

@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { DeltaBoxError, type ProcessInfo, type ProcessList, type TtySize } from '@deltabox/protocol'
+import type { ProcessInfo, ProcessList, TtySize } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 import type { Client } from './client.js'
 import { CommandHandle } from './command-handle.js'
 import { abortedError } from './transport.js'

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { DeltaBoxError, type DoctorReport } from '@deltabox/protocol'
+import type { DoctorReport } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 import { daemonProgram } from './start-daemon.js'
 
 /** Checks this machine; needs no running daemon. */

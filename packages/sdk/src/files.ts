@@ -1,5 +1,6 @@
 import { Readable } from 'node:stream'
-import { DeltaBoxError, type FileEntry, type FileList, type FileStat } from '@deltabox/protocol'
+import type { FileEntry, FileList, FileStat } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 import type { Client } from './client.js'
 import { readAll } from './transport.js'
 

@@ -1,17 +1,16 @@
-export {
-  type AppliedChanges,
-  type Change,
-  DeltaBoxError,
-  type DoctorReport,
-  type ErrorCode,
-  errorCatalogue,
-  type FileEntry,
-  type FileStat,
-  type ProcessInfo,
-  type SandboxInfo,
-  type SandboxStats,
-  type TtySize,
+export type {
+  AppliedChanges,
+  Change,
+  DoctorReport,
+  ErrorCode,
+  FileEntry,
+  FileStat,
+  ProcessInfo,
+  SandboxInfo,
+  SandboxStats,
+  TtySize,
 } from '@deltabox/protocol'
+export { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
 export { Client, type ClientOptions } from './client.js'
 export { CommandHandle } from './command-handle.js'
 export {

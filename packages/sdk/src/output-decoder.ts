@@ -1,4 +1,4 @@
-import { OUTPUT_FRAME_HEADER_BYTES } from '@deltabox/protocol'
+import { OUTPUT_FRAME_HEADER_BYTES } from '@deltabox/protocol/output-frames'
 
 export interface OutputFrameData {
   readonly type: number

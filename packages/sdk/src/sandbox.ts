@@ -1,13 +1,13 @@
 import { resolve } from 'node:path'
-import {
-  type AppliedChanges,
-  type Change,
-  type CreatedSandbox,
-  DeltaBoxError,
-  type SandboxInfo,
-  type SandboxList,
-  type SandboxStats,
+import type {
+  AppliedChanges,
+  Change,
+  CreatedSandbox,
+  SandboxInfo,
+  SandboxList,
+  SandboxStats,
 } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 import { Client } from './client.js'
 import { Commands } from './commands.js'
 import { Files } from './files.js'

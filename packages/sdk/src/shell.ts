@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { Readable } from 'node:stream'
-import { DeltaBoxError } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 import type { CommandHandle } from './command-handle.js'
 import type { Commands } from './commands.js'
 import { abortedError } from './transport.js'

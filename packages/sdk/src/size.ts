@@ -1,4 +1,4 @@
-import { DeltaBoxError } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { DeltaBoxError } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
 
 /** The daemon's program, which is started and never imported. */
 export function daemonProgram(): string {

@@ -1,7 +1,8 @@
 import { Agent, type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { type Readable, Readable as ReadableStream } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { DeltaBoxError, type ErrorBody, type ErrorCode, errorCatalogue } from '@deltabox/protocol'
+import type { ErrorBody, ErrorCode } from '@deltabox/protocol'
+import { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
 import type { Address } from './address.js'
 
 export interface Call {
