@@ -16,7 +16,13 @@ const commands = (rest = ''): string => `/v1/sandboxes/${box}/commands${rest}`
 describe('commands', () => {
   it('run in a shell and report both streams and their status', async () => {
     const result = await daemon.run(box, 'echo out; echo err >&2; exit 7')
-    expect(result).toMatchObject({ stdout: 'out\n', stderr: 'err\n', exitCode: 7, signal: null, state: 'exited' })
+    expect(result).toMatchObject({
+      stdout: 'out\n',
+      stderr: 'err\n',
+      exitCode: 7,
+      signal: null,
+      state: 'exited',
+    })
   })
 
   it('take a list as it is', async () => {
@@ -53,12 +59,15 @@ describe('commands', () => {
 
   it('deliver every byte of a large output', async () => {
     const { stdout } = await daemon.run(box, 'seq 1 1500000')
-    expect(stdout.length).toBe(10388896)
+    expect(stdout.length).toBe(10888896)
     expect(stdout.endsWith('1500000\n')).toBe(true)
   })
 
   it('go on at an offset', async () => {
-    const { process } = await daemon.startCommand(box, { command: 'echo 0123456789; echo err >&2', detached: true })
+    const { process } = await daemon.startCommand(box, {
+      command: 'echo 0123456789; echo err >&2',
+      detached: true,
+    })
     const frames = await daemon.output(box, process, '?stdout=4&stderr=2')
     expect([textOf(frames, 1), textOf(frames, 2)]).toEqual(['456789\n', 'r\n'])
   })
@@ -84,7 +93,10 @@ describe('commands', () => {
   })
 
   it('read standard input of any length, then its end', async () => {
-    const { process } = await daemon.startCommand(box, { command: 'sha256sum; wc -c </dev/null', stdin: true })
+    const { process } = await daemon.startCommand(box, {
+      command: 'sha256sum; wc -c </dev/null',
+      stdin: true,
+    })
     const bytes = Buffer.alloc(5_000_000, 'deltabox')
     const reply = await daemon.upload('POST', commands(`/${process}/stdin?close=true`), bytes)
     expect(reply.status).toBe(200)

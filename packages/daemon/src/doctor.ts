@@ -42,13 +42,17 @@ async function probe(enginePath: string): Promise<Check[]> {
   try {
     await access(enginePath, constants.X_OK)
   } catch {
-    return [{ name: 'engine', ok: false, detail: `there is no ${enginePath}; run \`make build\` in the checkout` }]
+    return [
+      { name: 'engine', ok: false, detail: `there is no ${enginePath}; run \`make build\` in the checkout` },
+    ]
   }
   try {
     const { stdout } = await run(enginePath, ['--probe'], { timeout: PROBE_TIMEOUT_MS })
     return [{ name: 'engine', ok: true, detail: enginePath }, ...JSON.parse(stdout).checks]
   } catch (error) {
-    return [{ name: 'engine', ok: false, detail: `${enginePath} --probe failed: ${(error as Error).message}` }]
+    return [
+      { name: 'engine', ok: false, detail: `${enginePath} --probe failed: ${(error as Error).message}` },
+    ]
   }
 }
 

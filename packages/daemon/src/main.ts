@@ -59,7 +59,10 @@ async function serve(config: Config): Promise<void> {
 
 function requireRoot(): void {
   if (process.getuid?.() === 0) return
-  throw new DeltaBoxError('needs_root', `the daemon runs as user ${process.getuid?.()}; it makes namespaces and mounts`)
+  throw new DeltaBoxError(
+    'needs_root',
+    `the daemon runs as user ${process.getuid?.()}; it makes namespaces and mounts`,
+  )
 }
 
 async function buildServers(config: Config, state: State, shutdown: () => void): Promise<App[]> {
@@ -81,7 +84,7 @@ async function listen({ state, servers }: Daemon, config: Config): Promise<strin
 async function stop({ state, guard, servers }: Daemon): Promise<void> {
   state.log.info('daemon stops')
   state.stopping.abort()
-  guard.stop()
+  await guard.stop()
   const deadline = setTimeout(() => {
     for (const app of servers) app.server.closeAllConnections()
   }, DRAIN_MS)
@@ -94,11 +97,12 @@ async function stop({ state, guard, servers }: Daemon): Promise<void> {
   state.log.info('daemon stopped')
 }
 
-/** Whoever started the daemon reads the reason from stdout; people read the log. */
-function fail(error: unknown): void {
-  const body = errorBody(error)
-  process.stdout.write(`error ${JSON.stringify(body)}\n`)
-  process.stderr.write(`${JSON.stringify({ level: 60, time: Date.now(), msg: body.error.message, stack: (error as Error).stack })}\n`)
+/** One line as the log's others: whoever started the daemon finds the reason there. */
+function fail(fault: unknown): void {
+  const { error } = errorBody(fault)
+  const { stack } = fault as Error
+  const line = { level: 60, time: Date.now(), pid: process.pid, error, stack, msg: error.message }
+  process.stderr.write(`${JSON.stringify(line)}\n`)
   process.exit(1)
 }
 

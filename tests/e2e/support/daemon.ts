@@ -32,7 +32,12 @@ export class TestDaemon {
   child: ChildProcess | undefined
 
   constructor(env: Record<string, string> = {}) {
-    this.env = { DELTABOX_DATA: this.dataDir, DELTABOX_RUN: this.runBase, DELTABOX_LOG_LEVEL: 'debug', ...env }
+    this.env = {
+      DELTABOX_DATA: this.dataDir,
+      DELTABOX_RUN: this.runBase,
+      DELTABOX_LOG_LEVEL: 'debug',
+      ...env,
+    }
   }
 
   static async start(env: Record<string, string> = {}, args: readonly string[] = []): Promise<TestDaemon> {
@@ -41,7 +46,7 @@ export class TestDaemon {
     return daemon
   }
 
-  /** The first line it says: `ready URL` or `error BODY`. */
+  /** `ready URL`, or nothing when it ends before: then `fault` tells why. */
   async launch(args: readonly string[] = []): Promise<string> {
     const child = spawn(process.execPath, [main, ...args], {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, ...this.env },
@@ -59,9 +64,16 @@ export class TestDaemon {
 
   readonly log: string[] = []
 
+  /** Why it did not start: the last line of its log. */
+  // biome-ignore lint/suspicious/noExplicitAny: a test states what it expects of it
+  get fault(): any {
+    return JSON.parse(this.logText().trimEnd().split('\n').at(-1) ?? '').error
+  }
+
   async start(args: readonly string[] = []): Promise<void> {
     const said = await this.launch(args)
-    if (!said.startsWith('ready ')) throw new Error(`the daemon said ${JSON.stringify(said)}\n${this.log.join('')}`)
+    if (!said.startsWith('ready '))
+      throw new Error(`the daemon said ${JSON.stringify(said)}\n${this.log.join('')}`)
     this.url = said.slice('ready '.length)
   }
 

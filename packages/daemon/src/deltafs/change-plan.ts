@@ -12,7 +12,7 @@ export interface HostNode {
 }
 
 /** What the sandbox has at the path. */
-export interface NewNode {
+interface NewNode {
   readonly type: NodeType
   readonly mode: number
   readonly uid: number
@@ -99,6 +99,6 @@ function isConflict({ kind, path, host }: Step, context: PlanContext): boolean {
 
 /** First away with what goes, contents before their directory; then directories before their contents. */
 function inOrder(steps: readonly Step[]): Step[] {
-  const deletions = steps.filter((step) => step.kind === 'D').reverse()
+  const deletions = steps.filter((step) => step.kind === 'D').sort((a, b) => Buffer.compare(b.path, a.path))
   return [...deletions, ...steps.filter((step) => step.kind !== 'D')]
 }

@@ -4,7 +4,18 @@
  */
 import { randomBytes } from 'node:crypto'
 import { type BigIntStats, constants, type Dirent } from 'node:fs'
-import { type FileHandle, lchown, lstat, mkdir, open, readlink, rename, rmdir, symlink, unlink } from 'node:fs/promises'
+import {
+  type FileHandle,
+  lchown,
+  lstat,
+  mkdir,
+  open,
+  readlink,
+  rename,
+  rmdir,
+  symlink,
+  unlink,
+} from 'node:fs/promises'
 
 const DIRECTORY = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
@@ -83,7 +94,8 @@ export class HostTree {
     try {
       return await lstat(at(await this.place(path)), { bigint: true })
     } catch (error) {
-      if (error instanceof NotThereError || (error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      if (error instanceof NotThereError || (error as NodeJS.ErrnoException).code === 'ENOENT')
+        return undefined
       throw error
     }
   }
@@ -168,7 +180,9 @@ function at({ directory, name }: Place): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${directory.fd}/`), name])
 }
 
-export function typeOf(node: Pick<Dirent, 'isFile' | 'isDirectory' | 'isSymbolicLink'>): 'file' | 'directory' | 'symlink' | 'other' {
+export function typeOf(
+  node: Pick<Dirent, 'isFile' | 'isDirectory' | 'isSymbolicLink'>,
+): 'file' | 'directory' | 'symlink' | 'other' {
   if (node.isFile()) return 'file'
   if (node.isDirectory()) return 'directory'
   return node.isSymbolicLink() ? 'symlink' : 'other'

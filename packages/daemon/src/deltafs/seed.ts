@@ -60,9 +60,7 @@ async function exists(file: string): Promise<boolean> {
 
 /** Drops what lies in an opaque directory: it is gone already, and a cover for it would show that it was there. */
 function prune(directories: readonly SeedDirectory[]): SeedDirectory[] {
-  return directories.filter(
-    (directory) => !directory.opaque || !liesInOpaque(directory.path, directories),
-  )
+  return directories.filter((directory) => !directory.opaque || !liesInOpaque(directory.path, directories))
 }
 
 function liesInOpaque(target: string, directories: readonly SeedDirectory[]): boolean {

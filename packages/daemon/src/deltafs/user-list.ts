@@ -15,7 +15,9 @@ const CHANGED = 19000
 
 export function lockedShadow(passwd: string): string {
   const others = parsePasswd(passwd).filter((user) => user.name !== 'root')
-  return ['root', ...others.map((user) => user.name)].map((name) => `${name}:*:${CHANGED}:0:99999:7:::\n`).join('')
+  return ['root', ...others.map((user) => user.name)]
+    .map((name) => `${name}:*:${CHANGED}:0:99999:7:::\n`)
+    .join('')
 }
 
 export function lockedGshadow(group: string): string {

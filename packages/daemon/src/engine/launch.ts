@@ -52,7 +52,10 @@ export async function launchEngine(spec: EngineProgram): Promise<void> {
 }
 
 async function firstLine(stream: Readable, wanted: string): Promise<void> {
-  const timer = setTimeout(() => stream.destroy(new Error('it does not say that it is ready')), READY_TIMEOUT_MS)
+  const timer = setTimeout(
+    () => stream.destroy(new Error('it does not say that it is ready')),
+    READY_TIMEOUT_MS,
+  )
   try {
     let said = ''
     for await (const piece of stream) {

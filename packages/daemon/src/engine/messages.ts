@@ -88,7 +88,7 @@ export interface EngineStat {
 
 export type EngineEntry = EngineStat & { readonly name: Uint8Array }
 
-export interface NodeFacts {
+interface NodeFacts {
   readonly type: NodeType
   readonly mode: number
   readonly uid: number
@@ -97,7 +97,7 @@ export interface NodeFacts {
 }
 
 /** Nanoseconds since the epoch do not fit a number. */
-export type NodeBefore = NodeFacts & { readonly ctimeNs: bigint | number; readonly mtimeNs: bigint | number }
+type NodeBefore = NodeFacts & { readonly ctimeNs: bigint | number; readonly mtimeNs: bigint | number }
 
 export interface EngineChange extends Partial<NodeFacts> {
   readonly kind: 'A' | 'M' | 'D'
@@ -126,7 +126,7 @@ interface AtPath extends InSandbox {
   readonly path: string | Uint8Array
 }
 
-export interface Operations {
+interface Operations {
   hello: Operation<{ version: number }, Hello>
   'cells.warm': Operation<{ count: number }, { count: number }>
   'engine.exit': Operation<Nothing, Nothing>

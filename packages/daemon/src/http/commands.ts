@@ -20,7 +20,7 @@ import type { App } from './server.js'
 /** A frame or two: back-pressure reaches the engine when the client does not read. */
 const OUTPUT_BUFFER_BYTES = 64 * 1024
 
-export async function commandRoutes(app: App, state: State): Promise<void> {
+export function commandRoutes(app: App, state: State): void {
   const commands = '/v1/sandboxes/:sandbox/commands'
   app.post(
     commands,
@@ -37,12 +37,24 @@ export async function commandRoutes(app: App, state: State): Promise<void> {
   )
   app.get(
     commands,
-    { schema: { operationId: 'listCommands', params: SandboxParameter, response: { 200: ProcessList, ...errors } } },
+    {
+      schema: {
+        operationId: 'listCommands',
+        params: SandboxParameter,
+        response: { 200: ProcessList, ...errors },
+      },
+    },
     async (request) => listProcesses(state, request.params.sandbox),
   )
   app.get(
     `${commands}/:process`,
-    { schema: { operationId: 'getCommand', params: ProcessParameter, response: { 200: ProcessInfo, ...errors } } },
+    {
+      schema: {
+        operationId: 'getCommand',
+        params: ProcessParameter,
+        response: { 200: ProcessInfo, ...errors },
+      },
+    },
     async (request) => getProcess(state, request.params.sandbox, request.params.process),
   )
   app.post(
@@ -76,7 +88,10 @@ export async function commandRoutes(app: App, state: State): Promise<void> {
     },
   )
   outputRoute(app, state, `${commands}/:process/output`)
-  await app.register(async (raw) => stdinRoute(takeRawBodies(raw), state, `${commands}/:process/stdin`))
+  app.register((raw, _options, done) => {
+    stdinRoute(takeRawBodies(raw), state, `${commands}/:process/stdin`)
+    done()
+  })
 }
 
 function outputRoute(app: App, state: State, url: string): void {

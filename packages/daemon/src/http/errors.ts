@@ -1,10 +1,10 @@
 /** Every error leaves as an ErrorBody with the status of its code. */
 import { DeltaBoxError } from '@deltabox/protocol'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { errorBody } from '../state/error-body.js'
+import { errorBody, toDeltaBoxError } from '../state/error-body.js'
 
 export function sendError(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  const known = toDeltaBoxError(error, request)
+  const known = understand(error, request)
   if (hasLeft(request)) request.log.debug({ err: error, url: request.url }, 'the client left')
   else if (known.code === 'internal') request.log.error({ err: error, url: request.url }, 'fault')
   else request.log.debug({ code: known.code, url: request.url }, known.message)
@@ -20,19 +20,18 @@ function hasLeft(request: FastifyRequest): boolean {
   return request.raw.destroyed && !request.raw.complete
 }
 
-function toDeltaBoxError(error: FastifyError, request: FastifyRequest): DeltaBoxError {
-  if (error instanceof DeltaBoxError) return error
+function understand(error: FastifyError, request: FastifyRequest): DeltaBoxError {
   if (error.validation) return invalidInput(error, request)
-  if (error.statusCode !== undefined && error.statusCode < 500) {
+  if (!(error instanceof DeltaBoxError) && error.statusCode !== undefined && error.statusCode < 500) {
     return new DeltaBoxError('invalid_request', error.message, { cause: error })
   }
-  return new DeltaBoxError('internal', `a fault in the daemon: ${error.message}`, { cause: error })
+  return toDeltaBoxError(error)
 }
 
 interface Fault {
+  readonly keyword: string
   readonly instancePath: string
   readonly message?: string | undefined
-  readonly params?: Readonly<Record<string, unknown>>
 }
 
 /** Names the field and shows what it was given. */
@@ -40,10 +39,13 @@ function invalidInput(error: FastifyError, request: FastifyRequest): DeltaBoxErr
   const where = error.validationContext ?? 'body'
   const input = where === 'querystring' ? request.query : request.body
   const fault = deepest((error.validation ?? []) as readonly Fault[])
-  const extra = fault?.params?.additionalProperties
-  const path = Array.isArray(extra) ? `${fault?.instancePath ?? ''}/${extra[0]}` : (fault?.instancePath ?? '')
+  const path = fault?.instancePath ?? ''
   const field = path.slice(1).replaceAll('/', '.') || where
-  const problem = Array.isArray(extra) ? 'is not known' : `${fault?.message ?? 'is not valid'}, got ${shown(input, path)}`
+  // The schema of a property that may not be there is `false`.
+  const isUnknown = fault?.keyword === 'boolean'
+  const problem = isUnknown
+    ? 'is not known'
+    : `${fault?.message ?? 'is not valid'}, got ${shown(input, path)}`
   return new DeltaBoxError('invalid_request', `${field} ${problem}`, { cause: error, details: { field } })
 }
 

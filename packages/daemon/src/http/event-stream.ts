@@ -15,7 +15,9 @@ export class EventStream extends Readable {
   constructor(subscribe: Subscribe) {
     super()
     this.push(': deltabox\n\n')
-    this.#unsubscribe = subscribe((event) => this.#send(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`))
+    this.#unsubscribe = subscribe((event) =>
+      this.#send(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`),
+    )
     this.#heartbeat = setInterval(() => this.#send(':\n\n'), HEARTBEAT_MS)
   }
 

@@ -27,10 +27,13 @@ import type { App } from './server.js'
 const FILES = '/v1/sandboxes/:sandbox/files'
 const OCTETS = 'application/octet-stream'
 
-export async function fileRoutes(app: App, state: State): Promise<void> {
+export function fileRoutes(app: App, state: State): void {
   lookingRoutes(app, state)
   changingRoutes(app, state)
-  await app.register(async (raw) => writeRoute(takeRawBodies(raw), state))
+  app.register((raw, _options, done) => {
+    writeRoute(takeRawBodies(raw), state)
+    done()
+  })
 }
 
 function lookingRoutes(app: App, state: State): void {
@@ -79,7 +82,14 @@ function changingRoutes(app: App, state: State): void {
   const changed = { 200: Nothing, ...errors }
   app.post(
     `${FILES}/mkdir`,
-    { schema: { operationId: 'makeDirectory', params: SandboxParameter, body: MakeDirectory, response: changed } },
+    {
+      schema: {
+        operationId: 'makeDirectory',
+        params: SandboxParameter,
+        body: MakeDirectory,
+        response: changed,
+      },
+    },
     async ({ params, body }) => {
       await makeDirectory(state, params.sandbox, body)
       return {}
@@ -95,7 +105,9 @@ function changingRoutes(app: App, state: State): void {
   )
   app.post(
     `${FILES}/symlink`,
-    { schema: { operationId: 'makeSymlink', params: SandboxParameter, body: MakeSymlink, response: changed } },
+    {
+      schema: { operationId: 'makeSymlink', params: SandboxParameter, body: MakeSymlink, response: changed },
+    },
     async ({ params, body }) => {
       await makeSymlink(state, params.sandbox, body)
       return {}

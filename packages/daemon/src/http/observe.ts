@@ -7,6 +7,9 @@ export function observeRequests(app: App, state: State): void {
     const route = request.routeOptions.url ?? 'none'
     const seconds = reply.elapsedTime / 1000
     state.metrics.httpSeconds.observe({ method, route, status: reply.statusCode }, seconds)
-    request.log.debug({ method, url: request.url, status: reply.statusCode, ms: reply.elapsedTime }, 'request')
+    request.log.debug(
+      { method, url: request.url, status: reply.statusCode, ms: reply.elapsedTime },
+      'request',
+    )
   })
 }

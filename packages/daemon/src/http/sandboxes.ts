@@ -19,7 +19,13 @@ import type { App } from './server.js'
 export function sandboxRoutes(app: App, state: State): void {
   app.post(
     '/v1/sandboxes',
-    { schema: { operationId: 'createSandbox', body: CreateSandbox, response: { 201: CreatedSandbox, ...errors } } },
+    {
+      schema: {
+        operationId: 'createSandbox',
+        body: CreateSandbox,
+        response: { 201: CreatedSandbox, ...errors },
+      },
+    },
     async (request, reply) => reply.status(201).send(await createSandbox(state, request.body)),
   )
   app.get(
@@ -29,7 +35,13 @@ export function sandboxRoutes(app: App, state: State): void {
   )
   app.get(
     '/v1/sandboxes/:sandbox',
-    { schema: { operationId: 'getSandbox', params: SandboxParameter, response: { 200: SandboxInfo, ...errors } } },
+    {
+      schema: {
+        operationId: 'getSandbox',
+        params: SandboxParameter,
+        response: { 200: SandboxInfo, ...errors },
+      },
+    },
     async (request) => getSandbox(state, request.params.sandbox),
   )
   app.patch(
@@ -46,7 +58,13 @@ export function sandboxRoutes(app: App, state: State): void {
   )
   app.delete(
     '/v1/sandboxes/:sandbox',
-    { schema: { operationId: 'removeSandbox', params: SandboxParameter, response: { 204: NoContent, ...errors } } },
+    {
+      schema: {
+        operationId: 'removeSandbox',
+        params: SandboxParameter,
+        response: { 204: NoContent, ...errors },
+      },
+    },
     async (request, reply) => {
       await destroySandbox(state, request.params.sandbox)
       return reply.status(204).send(null)
@@ -54,7 +72,13 @@ export function sandboxRoutes(app: App, state: State): void {
   )
   app.get(
     '/v1/sandboxes/:sandbox/stats',
-    { schema: { operationId: 'sandboxStats', params: SandboxParameter, response: { 200: SandboxStats, ...errors } } },
+    {
+      schema: {
+        operationId: 'sandboxStats',
+        params: SandboxParameter,
+        response: { 200: SandboxStats, ...errors },
+      },
+    },
     async (request) => sandboxStats(state, request.params.sandbox),
   )
   app.post(

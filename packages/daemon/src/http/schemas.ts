@@ -1,12 +1,6 @@
 /** Pieces of route descriptions that belong to HTTP, not to the contract's types. */
 import { ErrorBody } from '@deltabox/protocol'
-import {
-  type TNull,
-  type TObject,
-  type TString,
-  type TUnsafe,
-  Type,
-} from 'typebox'
+import { type TNull, type TObject, type TString, type TUnsafe, Type } from 'typebox'
 
 export const Nothing: TObject<Record<never, never>> = Type.Object({}, { additionalProperties: false })
 export const NoContent: TNull = Type.Null()

@@ -3,7 +3,7 @@ import { chmod, rm } from 'node:fs/promises'
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import fastifySwagger from '@fastify/swagger'
 import { type TypeBoxTypeProvider, TypeBoxValidatorCompiler } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { TcpAddress } from '../config.js'
 import type { State } from '../state/state.js'
 import { version } from '../version.js'
@@ -15,7 +15,13 @@ import { sandboxRoutes } from './sandboxes.js'
 import { systemRoutes } from './system.js'
 import { requireToken } from './token.js'
 
-export type App = FastifyInstance<Server, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+export type App = FastifyInstance<
+  Server,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>
 
 export interface ServerOptions {
   /** Asked of every request when given. */
@@ -29,7 +35,7 @@ const JSON_MAX_BYTES = 1024 * 1024
 export async function buildServer(state: State, options: ServerOptions): Promise<App> {
   const app: App = fastify({
     loggerInstance: state.log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: JSON_MAX_BYTES,
     // A HEAD of a command's output would be a reader that reads nothing.
     exposeHeadRoutes: false,
@@ -48,8 +54,8 @@ export async function buildServer(state: State, options: ServerOptions): Promise
     openapi: { openapi: '3.1.0', info: { title: 'DeltaBox', version } },
   })
   sandboxRoutes(app, state)
-  await commandRoutes(app, state)
-  await fileRoutes(app, state)
+  commandRoutes(app, state)
+  fileRoutes(app, state)
   systemRoutes(app, state, options.shutdown)
   await app.ready()
   return app

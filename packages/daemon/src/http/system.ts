@@ -18,7 +18,12 @@ export function systemRoutes(app: App, state: State, shutdown: () => void): void
   )
   app.get(
     '/metrics',
-    { schema: { operationId: 'metrics', response: { 200: { content: { 'text/plain': { schema: StreamedText } } } } } },
+    {
+      schema: {
+        operationId: 'metrics',
+        response: { 200: { content: { 'text/plain': { schema: StreamedText } } } },
+      },
+    },
     async (_request, reply) => reply.type(state.metrics.contentType).send(await state.metrics.text()),
   )
   app.get(
@@ -36,7 +41,12 @@ export function systemRoutes(app: App, state: State, shutdown: () => void): void
   )
   app.get(
     '/v1/events',
-    { schema: { operationId: 'events', response: { 200: { content: { [EVENTS]: { schema: StreamedText } } } } } },
+    {
+      schema: {
+        operationId: 'events',
+        response: { 200: { content: { [EVENTS]: { schema: StreamedText } } } },
+      },
+    },
     async (_request, reply) => {
       const stream = new EventStream((listener) => state.events.subscribe(listener))
       addAbortSignal(state.stopping.signal, stream)

@@ -4,17 +4,23 @@ import type Database from 'libsql'
 export class AppliedTable {
   readonly #set: Database.Statement
   readonly #all: Database.Statement
+  readonly #remove: Database.Statement
   readonly #forget: Database.Statement
 
   constructor(db: Database.Database) {
     this.#set = db.prepare('INSERT OR REPLACE INTO applied (sandbox, path, ctime_ns) VALUES (?, ?, ?)')
     this.#all = db.prepare('SELECT path, ctime_ns FROM applied WHERE sandbox = ?')
+    this.#remove = db.prepare('DELETE FROM applied WHERE sandbox = ? AND path = ?')
     this.#forget = db.prepare('DELETE FROM applied WHERE sandbox = ?')
   }
 
   /** A path is bytes; each is stored as the character of its number. */
   set(sandbox: string, path: Buffer, ctimeNs: bigint): void {
     this.#set.run(sandbox, path.toString('latin1'), String(ctimeNs))
+  }
+
+  remove(sandbox: string, path: Buffer): void {
+    this.#remove.run(sandbox, path.toString('latin1'))
   }
 
   /** By path in latin1. */

@@ -57,10 +57,12 @@ async function openTree(workspace: string): Promise<HostTree> {
 
 async function makePlan(job: Job): Promise<Plan> {
   const { state, sandbox } = job
-  return planChanges(await collectChanges(job), {
+  const applied = state.store.applied.all(sandbox.id)
+  const changes = await collectChanges(job)
+  return planChanges([...changes, ...(await hiddenDeletions(job, changes, applied))], {
     // The end of the millisecond it was created in; what was written before is what the sandbox was made from.
     createdNs: BigInt(sandbox.createdAt + 1) * 1_000_000n,
-    applied: state.store.applied.all(sandbox.id),
+    applied,
     look: (path) => look(job, path),
     sameContent: (step) => sameContent(job, step),
   })
@@ -74,6 +76,30 @@ async function collectChanges({ state, sandbox, workspace }: Job): Promise<Engin
     for (const change of part.changes) changes.push(change)
   })
   return changes
+}
+
+/**
+ * What an earlier apply brought to the host and the sandbox has removed since. The overlay keeps no trace of that: it
+ * took the file for one that exists in its upper layer alone.
+ */
+async function hiddenDeletions(
+  { state, sandbox }: Job,
+  changes: readonly EngineChange[],
+  applied: ReadonlyMap<string, bigint>,
+): Promise<EngineChange[]> {
+  if (applied.size === 0) return []
+  const told = new Set(changes.map((change) => Buffer.from(change.path).toString('latin1')))
+  const upper = await HostTree.open(state.families.workspaceUpper(sandbox.engine, sandbox.id))
+  try {
+    const deletions: EngineChange[] = []
+    for (const name of applied.keys()) {
+      const path = Buffer.from(name, 'latin1')
+      if (!told.has(name) && !(await upper.look(path))) deletions.push({ kind: 'D', path })
+    }
+    return deletions
+  } finally {
+    await upper.close()
+  }
 }
 
 async function look({ tree }: Job, path: Buffer): Promise<HostNode | undefined> {
@@ -142,7 +168,7 @@ async function carryOutStep(job: Job, { path, node, host }: Step): Promise<void>
   if (host && node?.type !== host.type && (!node || host.type === 'directory' || node.type === 'directory')) {
     await tree.remove(path, host.type === 'directory')
   }
-  if (!node) return
+  if (!node) return job.state.store.applied.remove(job.sandbox.id, path)
   const owner = await ownerFor(tree, path, node, host)
   if (node.type === 'symlink') await tree.writeSymlink(path, await targetOf(job, path), owner)
   else if (node.type === 'file') await tree.writeFile(path, contentOf(job, path), node.mode, owner)
@@ -153,7 +179,12 @@ async function carryOutStep(job: Job, { path, node, host }: Step): Promise<void>
 }
 
 /** Root's files inside are on the host the files of who has the directory; a file that was there keeps its owner. */
-async function ownerFor(tree: HostTree, path: Buffer, node: Owner, host: HostNode | undefined): Promise<Owner> {
+async function ownerFor(
+  tree: HostTree,
+  path: Buffer,
+  node: Owner,
+  host: HostNode | undefined,
+): Promise<Owner> {
   return node.uid === 0 ? (host ?? (await tree.ownerOfParent(path))) : node
 }
 
@@ -190,7 +221,10 @@ function failedAt(job: Job, step: Step, applied: readonly Step[], cause: unknown
   return new DeltaBoxError(
     known ?? (moved ? 'apply_conflict' : full ? 'disk_full' : 'engine_failed'),
     `cannot apply ${step.path} of sandbox ${labelOf(job.sandbox)} to ${job.workspace}: ${(cause as Error).message}`,
-    { cause, details: { paths: [step.path.toString()], applied: applied.map(({ path }) => path.toString()) } },
+    {
+      cause,
+      details: { paths: [step.path.toString()], applied: applied.map(({ path }) => path.toString()) },
+    },
   )
 }
 

@@ -32,5 +32,7 @@ function setHold(state: State, row: Row, running: RunningProcess, hold: boolean)
   running.held = hold
   family?.client
     .request('process.hold', { sandbox: row.sandbox, process: row.id, hold })
-    .catch((error) => state.log.warn({ sandbox: row.sandbox, process: row.id, err: error }, 'hold not changed'))
+    .catch((error) =>
+      state.log.warn({ sandbox: row.sandbox, process: row.id, err: error }, 'hold not changed'),
+    )
 }

@@ -33,7 +33,11 @@ export async function createSandbox(state: State, request: CreateSandbox): Promi
   state.log.info({ sandbox: sandbox.id, name: sandbox.name, createdMs }, 'sandbox created')
   state.events.emit({ type: 'sandbox.created', sandbox: sandbox.id })
   const timings = { plan: seeded - started, engine: taken - seeded, ...engineTimings }
-  return { ...getSandbox(state, sandbox.id), createdMs: rounded(createdMs), timings: mapValues(timings, rounded) }
+  return {
+    ...getSandbox(state, sandbox.id),
+    createdMs: rounded(createdMs),
+    timings: mapValues(timings, rounded),
+  }
 }
 
 async function resolveRequest(state: State, request: CreateSandbox): Promise<NewSandbox> {
@@ -62,7 +66,10 @@ async function resolveRequest(state: State, request: CreateSandbox): Promise<New
 /** Free of links: inside, the same path is looked for in a tree whose links lead elsewhere. */
 async function directory(what: string, wanted: string, code: ErrorCode): Promise<string> {
   if (!path.isAbsolute(wanted)) {
-    throw new DeltaBoxError('invalid_request', `${what} must be an absolute path, not ${JSON.stringify(wanted)}`)
+    throw new DeltaBoxError(
+      'invalid_request',
+      `${what} must be an absolute path, not ${JSON.stringify(wanted)}`,
+    )
   }
   const refuse = (why: string, cause?: unknown): DeltaBoxError =>
     new DeltaBoxError(code, `cannot use ${wanted} as ${what}: ${why}`, { cause, details: { path: wanted } })
@@ -70,7 +77,10 @@ async function directory(what: string, wanted: string, code: ErrorCode): Promise
   try {
     real = await realpath(wanted)
   } catch (cause) {
-    throw refuse((cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'it does not exist' : String(cause), cause)
+    throw refuse(
+      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? 'it does not exist' : String(cause),
+      cause,
+    )
   }
   if (!(await stat(real)).isDirectory()) throw refuse('it is not a directory')
   return real
@@ -80,7 +90,8 @@ async function directory(what: string, wanted: string, code: ErrorCode): Promise
 function refuseWorkspace(state: State, workspace: string): void {
   const { dataDir } = state.paths
   if (workspace === '/' || isWithin(dataDir, workspace) || isWithin(workspace, dataDir)) {
-    const why = workspace === '/' ? 'it is the whole host' : `it holds or lies in the data directory ${dataDir}`
+    const why =
+      workspace === '/' ? 'it is the whole host' : `it holds or lies in the data directory ${dataDir}`
     throw new DeltaBoxError('invalid_request', `cannot use ${workspace} as workspace: ${why}`, {
       details: { path: workspace },
     })
@@ -94,7 +105,10 @@ function isWithin(inner: string, outer: string): boolean {
 function seedFor(state: State, request: CreateSandbox, sandbox: NewSandbox): Promise<Seed> {
   for (const masked of request.mask ?? []) {
     if (!path.isAbsolute(masked) || path.normalize(masked) === '/') {
-      throw new DeltaBoxError('invalid_request', `mask must hold absolute paths below /, not ${JSON.stringify(masked)}`)
+      throw new DeltaBoxError(
+        'invalid_request',
+        `mask must hold absolute paths below /, not ${JSON.stringify(masked)}`,
+      )
     }
   }
   return planSeed({
@@ -128,9 +142,8 @@ async function makeIn(
       cgroups: [],
       createdAt: Date.now(),
     })
-    const dir = state.families.sandboxDirectory(family.id, sandbox.id)
-    await mkdir(dir, { mode: 0o700 })
-    const made = await askEngine(state, family, parametersOf(sandbox, seed, dir), request)
+    await mkdir(state.families.sandboxDirectory(family.id, sandbox.id), { mode: 0o700 })
+    const made = await askEngine(state, family, parametersOf(state, family, sandbox, seed), request)
     state.store.sandboxes.setRunning(sandbox.id, made)
     return mapValues(made.timings, (usec) => usec / 1000)
   } catch (error) {
@@ -141,17 +154,20 @@ async function makeIn(
   }
 }
 
-function parametersOf(sandbox: NewSandbox, seed: Seed, dir: string): CreateParameters {
+function parametersOf(state: State, family: Family, sandbox: NewSandbox, seed: Seed): CreateParameters {
+  const { families } = state
   const { id, base, net, workspace, memoryBytes, pids, cpus } = sandbox
   return {
     sandbox: id,
-    dir,
+    dir: families.sandboxDirectory(family.id, id),
     hostname: hostnameOf(sandbox),
     net,
     base,
     seed,
     volumes:
-      workspace === null ? [] : [{ path: workspace, source: workspace, dir: path.join(dir, 'workspace') }],
+      workspace === null
+        ? []
+        : [{ path: workspace, source: workspace, dir: families.workspaceDirectory(family.id, id) }],
     limits: {
       ...(memoryBytes === null ? {} : { memoryBytes }),
       ...(pids === null ? {} : { pids }),
@@ -190,7 +206,10 @@ async function askEngine(
   }
 }
 
-function mapValues(record: Readonly<Record<string, number>>, map: (value: number) => number): Record<string, number> {
+function mapValues(
+  record: Readonly<Record<string, number>>,
+  map: (value: number) => number,
+): Record<string, number> {
   return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]))
 }
 

@@ -25,7 +25,10 @@ interface Growth {
 export class DiskGuard {
   readonly #state: State
   readonly #lastBytes = new Map<string, number>()
+  /** What those wrote between the look and the kill is no growth of what was started since. */
+  readonly #justKilled = new Set<string>()
   #timer: NodeJS.Timeout | undefined
+  #turning: Promise<void> | undefined
   #measuredAt = 0
   /** The most there was since the sandboxes were measured. */
   #freeAtMost = 0
@@ -40,20 +43,24 @@ export class DiskGuard {
     this.#schedule()
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     clearTimeout(this.#timer)
+    await this.#turning
   }
 
-  #turn(): void {
-    this.#look()
-      .catch((error) => this.#state.log.error({ err: error }, 'the disk could not be looked at'))
-      .finally(() => {
-        if (!this.#state.stopping.signal.aborted) this.#schedule()
-      })
+  async #turn(): Promise<void> {
+    try {
+      await this.#look()
+    } catch (error) {
+      this.#state.log.error({ err: error }, 'the disk could not be looked at')
+    }
+    if (!this.#state.stopping.signal.aborted) this.#schedule()
   }
 
   #schedule(): void {
-    this.#timer = setTimeout(() => this.#turn(), LOOK_MS)
+    this.#timer = setTimeout(() => {
+      this.#turning = this.#turn()
+    }, LOOK_MS)
   }
 
   #sandboxes(): SandboxRow[] {
@@ -67,10 +74,16 @@ export class DiskGuard {
     this.#freeAtMost = Math.max(this.#freeAtMost, free)
     const fell = this.#freeAtMost - free > MEASURE_AFTER_BYTES
     const due = performance.now() - this.#measuredAt > MEASURE_MS && this.#anythingRuns(sandboxes)
-    if (!fell && !due && free >= reserve) return
-    const growths = await this.#measure(sandboxes)
-    this.#measuredAt = performance.now()
-    this.#freeAtMost = free
+    const all = fell || due || free < reserve
+    // A new one may have written a lot before anybody looked at the disk.
+    const growths = await this.#measure(
+      all ? sandboxes : sandboxes.filter((row) => !this.#lastBytes.has(row.id)),
+    )
+    if (all) {
+      this.#measuredAt = performance.now()
+      this.#freeAtMost = free
+      this.#forgetOthers(sandboxes)
+    }
     for (const growth of growths) if (isOver(growth)) await this.#kill(growth, 'over its disk limit')
     if (free < reserve) await this.#killTheFastest(growths)
   }
@@ -85,11 +98,18 @@ export class DiskGuard {
     for (const sandbox of sandboxes) {
       const bytes = await this.#usage(sandbox)
       if (bytes === undefined) continue
-      growths.push({ sandbox, bytes, grew: bytes - (this.#lastBytes.get(sandbox.id) ?? 0) })
+      const before = this.#justKilled.delete(sandbox.id) ? bytes : (this.#lastBytes.get(sandbox.id) ?? 0)
+      growths.push({ sandbox, bytes, grew: bytes - before })
     }
-    this.#lastBytes.clear()
     for (const { sandbox, bytes } of growths) this.#lastBytes.set(sandbox.id, bytes)
     return growths
+  }
+
+  #forgetOthers(sandboxes: readonly SandboxRow[]): void {
+    const kept = new Set(sandboxes.map((row) => row.id))
+    for (const known of [this.#lastBytes, this.#justKilled]) {
+      for (const id of known.keys()) if (!kept.has(id)) known.delete(id)
+    }
   }
 
   /** Undefined for one that was removed or died since it was listed. */
@@ -111,6 +131,7 @@ export class DiskGuard {
   async #kill({ sandbox, bytes }: Growth, reason: string): Promise<void> {
     const state = this.#state
     state.log.warn({ sandbox: sandbox.id, bytes, limit: sandbox.diskBytes, reason }, 'processes killed')
+    this.#justKilled.add(sandbox.id)
     state.store.processes.setDiskKilled(sandbox.id)
     state.events.emit({ type: 'sandbox.disk-limit', sandbox: sandbox.id, reason })
     const doing = `stop sandbox ${labelOf(sandbox)}`

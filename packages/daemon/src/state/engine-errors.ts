@@ -1,9 +1,16 @@
 /** What an engine's error means to the user who asked. */
-import { getSystemErrorMap } from 'node:util'
+import os from 'node:os'
 import { DeltaBoxError, type ErrorCode } from '@deltabox/protocol'
 import { EngineError, EngineLostError } from '../engine/client.js'
 import type { OperationName } from '../engine/messages.js'
 import { FrameTooLargeError } from '../engine/wire.js'
+
+/** Of two names for one number the first stands: ENOTSUP for EOPNOTSUPP. */
+const ERRNO_NAMES = new Map(
+  Object.entries(os.constants.errno)
+    .reverse()
+    .map(([name, number]) => [number as number, name]),
+)
 
 type ByErrno = Readonly<Record<string, ErrorCode>>
 
@@ -51,7 +58,6 @@ const EXEC_ERRNOS: Readonly<Record<string, ByErrno>> = {
     ENOEXEC: 'command_not_executable',
     EINVAL: 'command_not_executable',
     EISDIR: 'command_not_executable',
-    ELIBBAD: 'command_not_executable',
     ETXTBSY: 'command_not_executable',
     E2BIG: 'invalid_request',
   },
@@ -59,7 +65,7 @@ const EXEC_ERRNOS: Readonly<Record<string, ByErrno>> = {
 
 /** Steps of sandbox.create that fail with these where a file system takes no idmapped mounts or is no overlay's layer. */
 const UNSHIFTABLE_STEPS = new Set(['shift ids', 'mount overlay: lower layers', 'mount overlay'])
-const UNSHIFTABLE_ERRNOS = new Set(['EINVAL', 'EOPNOTSUPP', 'EPERM'])
+const UNSHIFTABLE_ERRNOS = new Set(['EINVAL', 'ENOTSUP', 'EPERM'])
 
 /** `doing` completes "cannot …": what was asked, and on what. */
 export function explain(error: unknown, operation: OperationName, doing: string): unknown {
@@ -96,7 +102,8 @@ function createCode(step: string, errno: string): ErrorCode | undefined {
 /** Where the code alone does not say what went wrong, the step does. */
 function reasonOf(error: EngineError, code: ErrorCode): string {
   if (error.errno === 0) return error.message
-  const reason = getSystemErrorMap().get(-error.errno)?.[1] ?? `errno ${error.errno}`
+  const prefix = `${error.step}: `
+  const reason = error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message
   if (code !== 'engine_failed' && code !== 'base_unsupported') return reason
   return `${error.step}${error.object ? ` (${error.object})` : ''}: ${reason}`
 }
@@ -107,5 +114,5 @@ function detailsOf(error: EngineError): Record<string, unknown> {
 }
 
 function errnoName(error: EngineError): string {
-  return getSystemErrorMap().get(-error.errno)?.[0] ?? ''
+  return ERRNO_NAMES.get(error.errno) ?? ''
 }

@@ -1,11 +1,18 @@
 import { DeltaBoxError, type ErrorBody } from '@deltabox/protocol'
 
-/** How an error travels. What is no DeltaBoxError is a fault of ours. */
+const FULL = new Set<unknown>(['ENOSPC', 'EDQUOT', 'SQLITE_FULL'])
+
+/** What is no DeltaBoxError is a fault of ours, unless the disk is at fault. */
+export function toDeltaBoxError(error: unknown): DeltaBoxError {
+  if (error instanceof DeltaBoxError) return error
+  const { message = String(error), code } = (error ?? {}) as { message?: string; code?: unknown }
+  return FULL.has(code)
+    ? new DeltaBoxError('disk_full', `the data directory's disk is full: ${message}`, { cause: error })
+    : new DeltaBoxError('internal', `a fault in the daemon: ${message}`, { cause: error })
+}
+
+/** How an error travels. */
 export function errorBody(error: unknown): ErrorBody {
-  const known =
-    error instanceof DeltaBoxError
-      ? error
-      : new DeltaBoxError('internal', `a fault in the daemon: ${(error as Error)?.message ?? String(error)}`)
-  const { code, message, remedy, details } = known
+  const { code, message, remedy, details } = toDeltaBoxError(error)
   return { error: { code, message, remedy, details: { ...details } } }
 }

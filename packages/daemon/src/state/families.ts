@@ -5,7 +5,7 @@ import path from 'node:path'
 import { DeltaBoxError } from '@deltabox/protocol'
 import type { Logger } from 'pino'
 import type { Config } from '../config.js'
-import { EngineClient, EngineLostError, type EngineListener } from '../engine/client.js'
+import { EngineClient, type EngineListener, EngineLostError } from '../engine/client.js'
 import { engineEnded, killEngine, launchEngine, startTicks } from '../engine/launch.js'
 import type { Hello } from '../engine/messages.js'
 import type { Paths } from './data-dir.js'
@@ -62,6 +62,15 @@ export class Families {
     return path.join(this.directory(id), 'sandboxes', sandbox)
   }
 
+  /** The directory that the engine keeps a sandbox's workspace in. */
+  workspaceDirectory(id: string, sandbox: string): string {
+    return path.join(this.sandboxDirectory(id, sandbox), 'workspace')
+  }
+
+  workspaceUpper(id: string, sandbox: string): string {
+    return path.join(this.workspaceDirectory(id, sandbox), 'upper')
+  }
+
   socket(id: string): string {
     return path.join(this.#paths.runDir, `e-${id}.sock`)
   }
@@ -116,7 +125,9 @@ export class Families {
       return family
     } catch (cause) {
       await this.discard(id)
-      throw new DeltaBoxError('engine_failed', `cannot start an engine: ${(cause as Error).message}`, { cause })
+      throw new DeltaBoxError('engine_failed', `cannot start an engine: ${(cause as Error).message}`, {
+        cause,
+      })
     }
   }
 
@@ -148,7 +159,10 @@ export class Families {
     try {
       return await this.#connect(row.id)
     } catch (error) {
-      this.#log.warn({ engine: row.id, err: error }, 'an engine does not answer; what is left of it is killed')
+      this.#log.warn(
+        { engine: row.id, err: error },
+        'an engine does not answer; what is left of it is killed',
+      )
       await this.#kill(row)
       return undefined
     }
@@ -199,6 +213,18 @@ export class Families {
   async #kill(row: EngineRow): Promise<void> {
     if (row.pid !== null && row.startTicks !== null) {
       await killEngine({ pid: row.pid, startTicks: row.startTicks })
+    }
+  }
+
+  /** An engine that no record names, of a data directory that is no more: it would run on for ever. */
+  async endStranger(socketPath: string): Promise<void> {
+    const ignored = { event: () => undefined, answered: () => undefined, lost: () => undefined }
+    try {
+      const { client } = await EngineClient.connect(socketPath, ignored)
+      await client.request('engine.exit', {})
+      client.close()
+    } catch (error) {
+      this.#log.debug({ socket: socketPath, err: error }, 'nobody listens on a left-over socket')
     }
   }
 

@@ -135,7 +135,11 @@ export async function makeDirectory(state: State, reference: string, request: Ma
 export async function renamePath(state: State, reference: string, request: RenamePath): Promise<void> {
   const { sandbox, path, doing } = errand(state, reference, 'rename', request.from)
   const to = insidePath(sandbox, request.to)
-  await ask(state, sandbox, `${doing} to ${request.to}`, 'file.rename', { sandbox: sandbox.id, from: path, to })
+  await ask(state, sandbox, `${doing} to ${request.to}`, 'file.rename', {
+    sandbox: sandbox.id,
+    from: path,
+    to,
+  })
 }
 
 export async function makeSymlink(state: State, reference: string, request: MakeSymlink): Promise<void> {

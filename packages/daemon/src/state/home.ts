@@ -26,7 +26,7 @@ export async function homeOf(state: State, sandbox: SandboxRow, user: string): P
   }
 }
 
-export function homeIn(passwd: string, user: string): { HOME?: string } {
+function homeIn(passwd: string, user: string): { HOME?: string } {
   const [name] = user.split(':')
   const entry = passwd
     .split('\n')

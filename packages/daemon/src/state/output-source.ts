@@ -34,7 +34,7 @@ export class OutputSource {
   read(stream: 1 | 2, offset: number): Promise<Piece> {
     const key = `${this.#sandbox.id}/${this.#row.id}/${stream}/${offset}`
     const shared = this.#waiting.get(key)
-    if (shared) return shared
+    if (shared !== undefined) return shared
     const reading = this.#ask({ stream, offset, max: CHUNK_BYTES, wait: true })
     this.#waiting.set(key, reading)
     const settled = (): void => {

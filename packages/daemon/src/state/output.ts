@@ -76,7 +76,11 @@ export class Output {
 
   async *frames(): AsyncGenerator<Buffer, void> {
     this.#stopAtRecordedEnd()
-    for (const stream of this.#streams) this.#next(stream)
+    for (const stream of this.#streams) {
+      // A client that asks from an offset has what is before it.
+      this.#releaseTo(stream, stream.first)
+      this.#next(stream)
+    }
     while (this.#streams.some((stream) => !stream.done)) {
       const arrival = await this.#mailbox.next()
       if (arrival.kind === 'closed') return
@@ -145,10 +149,14 @@ export class Output {
 
   #release(stream: Stream): void {
     const delivered = stream.offset - KEPT_FOR_RETRY_BYTES
-    if (!this.#query.attach || delivered - stream.released < RELEASE_STEP_BYTES) return
-    stream.released = delivered
+    if (delivered - stream.released >= RELEASE_STEP_BYTES) this.#releaseTo(stream, delivered)
+  }
+
+  #releaseTo(stream: Stream, offset: number): void {
+    if (!this.#query.attach || offset === 0 || this.#current().state !== 'running') return
+    stream.released = offset
     this.#source
-      .release(stream.number, delivered)
+      .release(stream.number, offset)
       .catch((error) => this.#mailbox.push({ kind: 'failed', error }))
   }
 

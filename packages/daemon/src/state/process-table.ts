@@ -80,7 +80,9 @@ export class ProcessTable {
     )
     this.#get = db.prepare('SELECT * FROM processes WHERE sandbox = ? AND id = ?')
     this.#ofSandbox = db.prepare('SELECT * FROM processes WHERE sandbox = ? ORDER BY rowid')
-    this.#running = db.prepare("SELECT * FROM processes WHERE sandbox = ? AND state = 'running' ORDER BY rowid")
+    this.#running = db.prepare(
+      "SELECT * FROM processes WHERE sandbox = ? AND state = 'running' ORDER BY rowid",
+    )
     this.#surplus = db.prepare(
       `SELECT * FROM processes WHERE sandbox = ? AND ${ENDED} ORDER BY ended_at DESC, rowid DESC LIMIT -1 OFFSET ?`,
     )
@@ -89,10 +91,7 @@ export class ProcessTable {
   }
 
   insert(
-    row: Pick<
-      ProcessRow,
-      'sandbox' | 'id' | 'command' | 'tty' | 'waitsForReader' | 'deadline' | 'startedAt'
-    >,
+    row: Pick<ProcessRow, 'sandbox' | 'id' | 'command' | 'tty' | 'waitsForReader' | 'deadline' | 'startedAt'>,
   ): void {
     const { sandbox, id, tty, waitsForReader, deadline, startedAt } = row
     const command = JSON.stringify(row.command)

@@ -1,6 +1,12 @@
 /** Commands started through the API. */
 import os from 'node:os'
-import { DeltaBoxError, type ProcessInfo, type ProcessList, type StartCommand, type TtySize } from '@deltabox/protocol'
+import {
+  DeltaBoxError,
+  type ProcessInfo,
+  type ProcessList,
+  type StartCommand,
+  type TtySize,
+} from '@deltabox/protocol'
 import type { StartParameters } from '../engine/messages.js'
 import { clientLeft } from './client-grace.js'
 import { homeOf } from './home.js'
@@ -159,7 +165,7 @@ export async function resizeProcess(
   })
 }
 
-export function findRunning(state: State, sandbox: SandboxRow, process: string, verb: string): ProcessRow {
+function findRunning(state: State, sandbox: SandboxRow, process: string, verb: string): ProcessRow {
   const row = findProcess(state, sandbox, process)
   if (row.state === 'running') return row
   throw new DeltaBoxError('process_ended', `cannot ${doing(sandbox, row, verb)}: it has ended`, {
@@ -167,11 +173,7 @@ export function findRunning(state: State, sandbox: SandboxRow, process: string, 
   })
 }
 
-export function doing(
-  sandbox: SandboxRow,
-  row: Pick<ProcessRow, 'id' | 'command'>,
-  verb: string,
-): string {
+export function doing(sandbox: SandboxRow, row: Pick<ProcessRow, 'id' | 'command'>, verb: string): string {
   const what = verb === 'run' ? JSON.stringify(row.command[0]) : `process ${row.id}`
   return `${verb} ${what} in sandbox ${labelOf(sandbox)}`
 }

@@ -1,6 +1,7 @@
 /** Picking up what an earlier daemon left: engines tell what is true, the store what was meant. */
 import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
+import { namesIn } from '../deltafs/names-in.js'
 import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
 import { removeCgroups } from './cgroups.js'
 import { clientLeft } from './client-grace.js'
@@ -60,7 +61,11 @@ async function recoverSandbox(
     markDead(state, sandbox.id, 'its init ended while no daemon ran')
   } else {
     for (const row of state.store.processes.running(sandbox.id)) {
-      recoverProcess(state, row, known.processes.find((candidate) => candidate.process === row.id))
+      recoverProcess(
+        state,
+        row,
+        known.processes.find((candidate) => candidate.process === row.id),
+      )
     }
   }
 }
@@ -112,12 +117,15 @@ async function removeStrays(state: State): Promise<void> {
   for (const engine of engines) {
     const kept = new Set(store.sandboxes.ofEngine(engine).map((row) => row.id))
     const sandboxes = path.join(families.directory(engine), 'sandboxes')
-    for (const name of await readdir(sandboxes)) {
+    for (const name of await namesIn(sandboxes)) {
       if (!kept.has(name)) await removeTree(path.join(sandboxes, name))
     }
   }
   const sockets = new Set([...engines].map((engine) => path.basename(families.socket(engine))))
   for (const name of await readdir(paths.runDir)) {
-    if (!sockets.has(name)) await rm(path.join(paths.runDir, name), { force: true, recursive: true })
+    if (sockets.has(name)) continue
+    const stray = path.join(paths.runDir, name)
+    if (name.startsWith('e-')) await families.endStranger(stray)
+    await rm(stray, { force: true, recursive: true })
   }
 }

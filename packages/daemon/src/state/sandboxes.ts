@@ -96,7 +96,7 @@ export async function sandboxStats(state: State, reference: string): Promise<San
   return { ...stats, diskBytes: usage.bytes }
 }
 
-export function infoOf(row: SandboxRow): SandboxInfo {
+function infoOf(row: SandboxRow): SandboxInfo {
   return {
     id: row.id,
     name: row.name,

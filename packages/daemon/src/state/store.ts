@@ -8,6 +8,7 @@ import { ProcessTable } from './process-table.js'
 import { SandboxTable } from './sandbox-table.js'
 
 const SCHEMA_VERSION = 1
+const ROOM_BYTES = 2 * 1024 * 1024
 
 const SCHEMA = `
   CREATE TABLE engines (
@@ -99,6 +100,7 @@ export async function openStore(paths: Paths): Promise<Store> {
     const db = new Database(paths.database)
     lock(db)
     migrate(db, paths)
+    reserveRoom(db)
     return new Store(db)
   } catch (cause) {
     if ((cause as { code?: string }).code !== 'SQLITE_BUSY') throw cause
@@ -126,6 +128,20 @@ function migrate(db: Database.Database, paths: Paths): void {
     )
   }
   db.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`)
+}
+
+/**
+ * Room in both files, so that the store can still be written to, and sandboxes removed, when the disk is full: the log
+ * is rewritten from its start after each checkpoint and the database keeps the pages that were freed.
+ */
+function reserveRoom(db: Database.Database): void {
+  db.pragma('wal_autocheckpoint = 200')
+  db.exec(`
+    CREATE TABLE IF NOT EXISTS room (filler BLOB);
+    INSERT INTO room VALUES (zeroblob(${ROOM_BYTES}));
+    DELETE FROM room;
+  `)
+  db.pragma('wal_checkpoint(RESTART)')
 }
 
 async function lockedBy(paths: Paths, cause: unknown): Promise<DeltaBoxError> {

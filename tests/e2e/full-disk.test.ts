@@ -1,0 +1,73 @@
+/** A data directory on a file system that fills up. */
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Client, Sandbox } from 'deltabox'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { TestDaemon } from './support/daemon.js'
+
+const small = mkdtempSync(join(tmpdir(), 'dbx-'))
+let daemon: TestDaemon
+let client: Client
+let box: Sandbox
+
+beforeAll(async () => {
+  expect(spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=96m', 'none', small]).status).toBe(0)
+  daemon = await TestDaemon.start({ DELTABOX_DATA: join(small, 'data') })
+  client = new Client({ url: daemon.url })
+  box = await Sandbox.create({ client })
+})
+afterAll(async () => {
+  rmSync(join(small, 'filler'), { force: true })
+  await daemon.clean()
+  expect(spawnSync('umount', [small]).status).toBe(0)
+  rmSync(small, { recursive: true })
+})
+
+function fill(): void {
+  const { bavail, bsize } = statfsSync(small)
+  spawnSync('dd', [
+    'if=/dev/zero',
+    `of=${small}/filler`,
+    `bs=${bsize}`,
+    `count=${bavail + 10}`,
+    'status=none',
+  ])
+}
+
+describe('on a full disk', () => {
+  it('calls say so, running commands keep their output, and all goes on once there is room', async () => {
+    await box.files.write('/root/before', 'kept')
+    const chatty = await box.commands.startDetached('while :; do echo line; sleep 0.01; done')
+    const doomed = await Sandbox.create({ client })
+    fill()
+    await expect(box.files.write('/root/large', Buffer.alloc(1 << 20))).rejects.toMatchObject({
+      code: 'disk_full',
+    })
+    await expect(box.commands.run('true')).rejects.toMatchObject({ code: 'disk_full' })
+    expect(await box.files.read('/root/before')).toBe('kept')
+    await doomed.kill()
+    rmSync(join(small, 'filler'))
+    expect((await box.commands.run('cat /root/before')).stdout).toBe('kept')
+    const short = await Sandbox.connect(doomed.id, { client }).catch((error) => error)
+    expect(short).toMatchObject({ code: 'sandbox_not_found' })
+    expect((await box.commands.list()).find(({ process }) => process === chatty.process)?.state).toBe(
+      'running',
+    )
+    const other = await Sandbox.create({ client })
+    await other.kill()
+  })
+
+  it('a sandbox that fills it is stopped, and the others go on', async () => {
+    const greedy = await Sandbox.create({ client })
+    const filler = await greedy.commands.start(
+      'while :; do head -c 2m /dev/zero >> /root/full; sleep 0.01; done',
+    )
+    filler.discardOutput()
+    expect(await filler.wait()).toMatchObject({ signal: 'SIGKILL' })
+    await greedy.kill()
+    writeFileSync(join(small, 'room'), 'again')
+    expect((await box.commands.run('echo fine')).stdout).toBe('fine\n')
+  })
+})
