@@ -15,10 +15,11 @@ struct waiting_read {
 struct stream {
     struct process *process;
     struct source source;
-    int fd;        /* read end, -1 once ended; a terminal's master belongs to the process */
-    bool open;     /* more may come */
-    bool draining; /* the process has ended: `target` bytes are its own */
-    uint64_t target;
+    int fd;          /* read end, -1 once ended; a terminal's master belongs to the process */
+    bool open;       /* more may come */
+    bool draining;   /* the process has ended; what it wrote is still being taken */
+    bool settled;    /* of a terminal: nothing was left */
+    uint64_t target; /* of a pipe: where the process's own bytes end */
     struct spool spool;
     struct waiting_read *waiting;
 };

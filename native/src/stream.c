@@ -8,6 +8,7 @@
 
 #define PUMP_BYTES (64 * 1024)
 #define READ_MAX (512 * 1024)
+#define SETTLE_PIECES_MAX 256
 
 static bool ended(const struct stream *stream)
 {
@@ -88,12 +89,33 @@ static bool pump(struct stream *stream)
     return true;
 }
 
+/* What a terminal still has on its way is in no count the kernel gives, but poll hands it over before it says that
+ * there is nothing. The bound is for a background process that goes on printing. */
+static void settle(struct stream *stream)
+{
+    struct pollfd poll_fd = {.fd = stream->fd, .events = POLLIN};
+
+    for (int piece = 0; piece < SETTLE_PIECES_MAX && stream->open; piece++) {
+        if (spool_room(&stream->spool) == 0) {
+            return; /* goes on when a reader has released some */
+        }
+        if (poll(&poll_fd, 1, 0) == 0 || !(poll_fd.revents & POLLIN)) {
+            break;
+        }
+        pump(stream);
+    }
+    stream->settled = true;
+}
+
 static void stream_ready(struct source *source, uint32_t events)
 {
     struct stream *stream = source->owner;
 
     (void)events;
     pump(stream);
+    if (stream->draining && stream->process->has_terminal) {
+        settle(stream);
+    }
     stream_serve(stream);
     process_progress(stream->process); /* may free the stream */
 }
@@ -108,8 +130,14 @@ void stream_open(struct stream *stream, struct process *process, int fd)
 
 void stream_wake(struct stream *stream)
 {
-    if (stream->open && spool_room(&stream->spool) > 0) {
-        loop_set(&stream->source, EPOLLIN);
+    if (!stream->open || spool_room(&stream->spool) == 0) {
+        return;
+    }
+    loop_set(&stream->source, EPOLLIN);
+    if (stream->draining && stream->process->has_terminal && !stream->settled) {
+        settle(stream);
+        stream_serve(stream);
+        process_progress(stream->process);
     }
 }
 
@@ -120,21 +148,25 @@ void stream_drain(struct stream *stream)
     if (!stream->open) {
         return;
     }
-    /* On a terminal, poll makes the kernel hand over what is still on its way; the end of the session leader
-     * hangs it up, so its stream ends by itself. */
-    struct pollfd poll_fd = {.fd = stream->fd, .events = POLLIN};
-    poll(&poll_fd, 1, 0);
-    ioctl(stream->fd, FIONREAD, &waiting);
     stream->draining = true;
-    stream->target = stream->spool.written + (uint64_t)waiting;
-    while (stream->open && stream->spool.written < stream->target && pump(stream)) {
+    if (stream->process->has_terminal) {
+        settle(stream);
+    } else {
+        ioctl(stream->fd, FIONREAD, &waiting);
+        stream->target = stream->spool.written + (uint64_t)waiting;
+        while (stream->open && stream->spool.written < stream->target && pump(stream)) {
+        }
     }
     stream_serve(stream);
 }
 
 bool stream_drained(const struct stream *stream)
 {
-    return !stream->open || (stream->draining && stream->spool.written >= stream->target);
+    if (!stream->open) {
+        return true;
+    }
+    return stream->draining &&
+           (stream->process->has_terminal ? stream->settled : stream->spool.written >= stream->target);
 }
 
 void stream_close(struct stream *stream)

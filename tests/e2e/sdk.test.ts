@@ -119,6 +119,17 @@ describe('commands', () => {
     expect(await box.files.exists('/root/done')).toBe(true)
   })
 
+  it('on a terminal deliver their last lines to a slow reader, also more than the ring holds', async () => {
+    for (const lines of [...Array.from({ length: 12 }, () => 50_000), 1_200_000]) {
+      const handle = await box.commands.start(['seq', '1', String(lines)], { tty: { cols: 80, rows: 24 } })
+      handle.stderr.resume()
+      await new Promise((resolve) => setTimeout(resolve, 60))
+      let count = 0
+      for await (const chunk of handle.stdout) for (const byte of chunk as Buffer) if (byte === 10) count++
+      expect(count).toBe(lines)
+    }
+  })
+
   it('can be left running, listed, connected to and killed', async () => {
     const info = await box.commands.startDetached('echo hello; sleep 60')
     const again = await box.commands.connect(info.process, { attach: false })
