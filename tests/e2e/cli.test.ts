@@ -35,7 +35,16 @@ function json(...args: string[]): any {
   return JSON.parse(text(...args, '--json'))
 }
 
-beforeAll(() => {
+beforeAll(async () => {
+  // none runs yet: all of these start one, and all get the one that wins
+  const listings = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const child = spawn(deltabox, ['ls', '--json'], { env })
+      const [status] = await once(child, 'exit')
+      return status
+    }),
+  )
+  expect(listings).toEqual([0, 0, 0, 0])
   text('create', '--name', 'box')
 })
 afterAll(() => {

@@ -1,6 +1,6 @@
 /** Nothing is left behind, and nothing is lost on the way. */
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { Client, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TestDaemon } from './support/daemon.js'
@@ -14,29 +14,39 @@ beforeAll(async () => {
 })
 afterAll(() => daemon.clean())
 
-function ourProcesses(): number {
-  return readdirSync('/proc').filter((pid) => {
-    try {
-      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('deltabox')
-    } catch {
-      return false // it ended while we looked
-    }
-  }).length
+/** What /proc tells of a process; empty when it ended while we looked. */
+function told(pid: string, look: (path: string) => string): string {
+  try {
+    return look(`/proc/${pid}`)
+  } catch {
+    return ''
+  }
 }
 
-function cgroups(): string[] {
-  return readdirSync('/sys/fs/cgroup', { withFileTypes: true })
-    .flatMap((entry) => [`/sys/fs/cgroup/${entry.name}/deltabox`, '/sys/fs/cgroup/deltabox'])
-    .flatMap((path) => {
-      try {
-        return readdirSync(path, { withFileTypes: true })
-          .filter((entry) => entry.isDirectory())
-          .map((entry) => `${path}/${entry.name}`)
-      } catch {
-        return []
-      }
-    })
-    .sort()
+/** This daemon's engines, which log into its data directory, and their children: inits and commands. */
+function ourProcesses(): number {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  const engines = pids.filter((pid) =>
+    told(pid, (path) => readlinkSync(`${path}/fd/2`)).startsWith(daemon.dataDir),
+  )
+  const children = pids.filter((pid) => {
+    const parent = /^PPid:\t(\d+)/m.exec(told(pid, (path) => readFileSync(`${path}/status`, 'utf8')))?.[1]
+    return engines.includes(parent ?? '')
+  })
+  return engines.length + children.length
+}
+
+/** Cgroups of these sandboxes, and processes anywhere in them. */
+function leftOf(ids: readonly string[]): string[] {
+  const hierarchies = readdirSync('/sys/fs/cgroup').map((name) => `/sys/fs/cgroup/${name}/deltabox`)
+  const cgroups = ['/sys/fs/cgroup/deltabox', ...hierarchies].flatMap((parent) =>
+    ids.map((id) => `${parent}/${id}`),
+  )
+  const members = readdirSync('/proc').filter((name) => {
+    const cgroup = /^\d+$/.test(name) ? told(name, (path) => readFileSync(`${path}/cgroup`, 'utf8')) : ''
+    return ids.some((id) => cgroup.includes(`/deltabox/${id}`))
+  })
+  return [...cgroups.filter((path) => existsSync(path)), ...members]
 }
 
 const descriptors = (): number => readdirSync(`/proc/${daemon.pid}/fd`).length
@@ -55,14 +65,17 @@ async function settled(): Promise<unknown> {
 describe('100 sandboxes made, used and removed', () => {
   it('leave no process, mount, cgroup, descriptor or directory', async () => {
     await (await Sandbox.create({ client })).kill()
-    const before = { rest: await settled(), mounts: mounts(), cgroups: cgroups() }
+    const before = { rest: await settled(), mounts: mounts() }
+    const ids: string[] = []
     for (let round = 0; round < 100; round++) {
       const box = await Sandbox.create({ client })
+      ids.push(box.id)
       expect((await box.commands.run('echo $((6 * 7)) > /root/a; cat /root/a')).stdout).toBe('42\n')
       if (round % 10 === 0) await box.commands.startDetached('sleep 1000 & sleep 1000')
       await box.kill()
     }
-    expect({ rest: await settled(), mounts: mounts(), cgroups: cgroups() }).toEqual(before)
+    expect({ rest: await settled(), mounts: mounts() }).toEqual(before)
+    expect(leftOf(ids)).toEqual([])
   })
 })
 

@@ -4,8 +4,13 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
+
+/** How long the daemon that has the directory may take until it listens. */
+const WINNER_MS = 10_000
+const WINNER_PAUSE_MS = 25
 
 /** The daemon's program, which is started and never imported. */
 export function daemonProgram(): string {
@@ -52,11 +57,17 @@ export async function startDaemon(dataDir: string, socketPath: string): Promise<
   })
   child.stdout?.destroy()
   child.unref()
-  // A daemon that ends at once may have lost the race for the directory to one that another client started.
-  if (!listening && !(await answers(socketPath))) {
-    throw new DeltaBoxError(
-      'daemon_unreachable',
-      `The daemon of ${dataDir} did not start: ${lastWords(logPath)}`,
-    )
+  if (!listening) await waitForWinner(dataDir, socketPath, logPath)
+}
+
+/** A daemon that ends at once may have lost the race for the directory to one that another client started. */
+async function waitForWinner(dataDir: string, socketPath: string, logPath: string): Promise<void> {
+  const giveUpAt = Date.now() + WINNER_MS
+  while (!(await answers(socketPath))) {
+    const said = lastWords(logPath)
+    if (!said.includes('data_dir_locked') || Date.now() > giveUpAt) {
+      throw new DeltaBoxError('daemon_unreachable', `The daemon of ${dataDir} did not start: ${said}`)
+    }
+    await delay(WINNER_PAUSE_MS)
   }
 }
