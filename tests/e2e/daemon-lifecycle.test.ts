@@ -132,6 +132,22 @@ describe('the daemon', () => {
     expect((await daemon.run(id, 'cat /root/file')).stdout).toBe('kept\n')
   })
 
+  it('stops at once though somebody reads', async () => {
+    const daemon = await started()
+    const { id } = await daemon.create()
+    const { process } = await daemon.startCommand(id, { command: 'sleep 60' })
+    const readers = [`/v1/sandboxes/${id}/commands/${process}/output?attach=true`, '/v1/events']
+    const broken = readers.map(async (url) => {
+      const response = await daemon.open('GET', url)
+      return new Promise((resolve) => response.resume().once('error', resolve))
+    })
+    await Promise.all(readers.map(() => daemon.get('/healthz')))
+    const before = performance.now()
+    await daemon.stop()
+    expect(performance.now() - before).toBeLessThan(3000)
+    await Promise.all(broken)
+  })
+
   it('marks sandboxes dead when their engine dies, and cleans up after it', async () => {
     const daemon = await started({ DELTABOX_WARM: '0' })
     const { id } = await daemon.create()

@@ -1,4 +1,4 @@
-import { addAbortSignal, Readable } from 'node:stream'
+import { addAbortSignal } from 'node:stream'
 import {
   OUTPUT_CONTENT_TYPE,
   OutputQuery,
@@ -9,16 +9,13 @@ import {
   StdinQuery,
   TtySize,
 } from '@deltabox/protocol'
-import { openOutput } from '../state/output.js'
+import { openOutput } from '../state/output-stream.js'
 import { getProcess, listProcesses, resizeProcess, signalProcess, startProcess } from '../state/processes.js'
 import type { State } from '../state/state.js'
 import { writeStdin } from '../state/stdin.js'
 import { bodyStream, takeRawBodies } from './raw-body.js'
 import { Bytes, errors, Nothing, ProcessParameter, SandboxParameter } from './schemas.js'
 import type { App } from './server.js'
-
-/** A frame or two: back-pressure reaches the engine when the client does not read. */
-const OUTPUT_BUFFER_BYTES = 64 * 1024
 
 export function commandRoutes(app: App, state: State): void {
   const commands = '/v1/sandboxes/:sandbox/commands'
@@ -106,9 +103,7 @@ function outputRoute(app: App, state: State, url: string): void {
       },
     },
     async ({ params, query }, reply) => {
-      const output = openOutput(state, params.sandbox, params.process, query)
-      const body = Readable.from(output.frames(), { objectMode: false, highWaterMark: OUTPUT_BUFFER_BYTES })
-      body.once('close', () => output.close())
+      const body = openOutput(state, params.sandbox, params.process, query)
       addAbortSignal(state.stopping.signal, body)
       // A client has to know that it is attached before there is any output.
       reply.raw.once('pipe', () => reply.raw.flushHeaders())

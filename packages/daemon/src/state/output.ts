@@ -5,9 +5,9 @@ import { errorBody } from './error-body.js'
 import { Mailbox } from './mailbox.js'
 import { OutputSource, type Piece } from './output-source.js'
 import type { ProcessRow } from './process-table.js'
-import { findProcess, infoOf } from './processes.js'
+import { infoOf } from './processes.js'
 import type { SandboxRow } from './sandbox-table.js'
-import { findSandbox, labelOf } from './sandboxes.js'
+import { labelOf } from './sandboxes.js'
 import type { State } from './state.js'
 
 /** A reader that does not follow gets what is there when it asks: no more than one ring holds, however fast it grows. */
@@ -170,11 +170,6 @@ export class Output {
   #current(): ProcessRow {
     return this.#state.store.processes.get(this.#sandbox.id, this.#row.id) ?? this.#row
   }
-}
-
-export function openOutput(state: State, reference: string, process: string, query: OutputQuery): Output {
-  const sandbox = findSandbox(state, reference)
-  return new Output(state, sandbox, findProcess(state, sandbox, process), query)
 }
 
 function frame(type: number, payload: Uint8Array | object): Buffer {
