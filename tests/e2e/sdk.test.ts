@@ -238,4 +238,15 @@ describe('files', () => {
     expect(await box.files.exists('/root/d')).toBe(false)
     await expect(box.files.read('/root/d/b')).rejects.toMatchObject({ code: 'file_not_found' })
   })
+
+  it('refused while they are sent leave no request behind that would hold up the daemon’s end', async () => {
+    await expect(box.files.write('/etc', Buffer.alloc(8 << 20))).rejects.toMatchObject({
+      code: 'is_directory',
+    })
+    const started = performance.now()
+    await daemon.stop()
+    expect(performance.now() - started).toBeLessThan(3000)
+    await daemon.start()
+    expect(await box.files.exists('/etc')).toBe(true)
+  })
 })

@@ -15,6 +15,7 @@ import { version } from './version.js'
 
 /** Requests that are being answered get this long before their connections are closed. */
 const DRAIN_MS = 5000
+const IDLE_MS = 50
 
 interface Daemon {
   readonly state: State
@@ -88,8 +89,13 @@ async function stop({ state, guard, servers }: Daemon): Promise<void> {
   const deadline = setTimeout(() => {
     for (const app of servers) app.server.closeAllConnections()
   }, DRAIN_MS)
+  // Closing ends the connections that are idle now; one that is kept alive may become so a moment later.
+  const idle = setInterval(() => {
+    for (const app of servers) app.server.closeIdleConnections()
+  }, IDLE_MS)
   await Promise.all(servers.map((app) => app.close()))
   clearTimeout(deadline)
+  clearInterval(idle)
   await state.families.stop()
   state.running.stopTimers()
   state.store.close()

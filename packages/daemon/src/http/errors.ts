@@ -8,6 +8,8 @@ export function sendError(error: FastifyError, request: FastifyRequest, reply: F
   if (hasLeft(request)) request.log.debug({ err: error, url: request.url }, 'the client left')
   else if (known.code === 'internal') request.log.error({ err: error, url: request.url }, 'fault')
   else request.log.debug({ code: known.code, url: request.url }, known.message)
+  // A body that nobody reads any more would keep its sender, and the connection, waiting.
+  if (!request.raw.complete) request.raw.resume()
   reply.status(known.status).type('application/json').send(errorBody(known))
 }
 
