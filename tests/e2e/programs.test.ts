@@ -35,7 +35,7 @@ describe('in a sandbox', () => {
   })
 
   it('python makes a virtual environment and uses it', async () => {
-    await ok('cd /root && /usr/bin/python3 -m venv --without-pip venv')
+    await ok('cd /root && /usr/bin/python3 -m venv venv && venv/bin/pip --version')
     expect(await ok('/root/venv/bin/python -c "import sys; print(sys.prefix)"')).toBe('/root/venv\n')
   })
 
