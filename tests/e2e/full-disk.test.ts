@@ -64,7 +64,6 @@ describe('on a full disk', () => {
     const filler = await greedy.commands.start(
       'while :; do head -c 2m /dev/zero >> /root/full; sleep 0.01; done',
     )
-    filler.discardOutput()
     expect(await filler.wait()).toMatchObject({ signal: 'SIGKILL' })
     await greedy.kill()
     writeFileSync(join(small, 'room'), 'again')

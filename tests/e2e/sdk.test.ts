@@ -180,19 +180,67 @@ describe('a shell', () => {
     await shell.close()
   })
 
-  it('that exits says so, on this run and the next', async () => {
+  it('that exits gives its status, and says so on the next run', async () => {
     const shell = await box.shell()
-    await expect(shell.run('exit 3')).rejects.toMatchObject({
+    expect(await shell.run('echo bye; exit 3')).toMatchObject({ exitCode: 3, stdout: 'bye\n' })
+    await expect(shell.run('true')).rejects.toMatchObject({
       code: 'process_ended',
       details: { exitCode: 3 },
     })
+  })
+
+  it('is interrupted at the time limit of a run, and goes on', async () => {
+    const shell = await box.shell()
+    await shell.run('cd /usr; X=kept')
+    const loop = 'echo begun; while :; do sleep 1; done; echo never'
+    await expect(shell.run(loop, { timeoutMs: 300 })).rejects.toMatchObject({
+      code: 'timeout',
+      details: { stdout: 'begun\n', shellEnded: false },
+    })
+    await expect(shell.run('sleep 60', { signal: AbortSignal.timeout(200) })).rejects.toMatchObject({
+      code: 'aborted',
+    })
+    expect((await shell.run('pwd; echo $X')).stdout).toBe('/usr\nkept\n')
+    expect((await box.commands.run(['pgrep', '-x', 'sleep', '-a'])).stdout).not.toContain('sleep 1\n')
+    await shell.close()
+  })
+
+  it('is killed with a script that takes no interrupt', async () => {
+    const shell = await box.shell()
+    const stubborn = shell.run("trap '' INT; sleep 60", { timeoutMs: 200 })
+    await expect(stubborn).rejects.toMatchObject({ code: 'timeout', details: { shellEnded: true } })
     await expect(shell.run('true')).rejects.toMatchObject({ code: 'process_ended' })
   })
 
-  it('is killed at the time limit of a run', async () => {
+  it.each([
+    ['echo "a', 'an open quote'],
+    ['set -x; echo hi', 'tracing'],
+    ['set -v', 'echoing input'],
+    ['PS1="(venv) "', 'a prompt'],
+    ['exec >/root/redirected', 'output sent elsewhere'],
+    ["printf() { echo mine; }; alias command='echo no'", 'its tools redefined'],
+    ['(exit 9)', 'a failure'],
+    ['echo $((1/0))', 'a failed expansion'],
+  ])('survives %j', async (script) => {
     const shell = await box.shell()
-    await expect(shell.run('sleep 60', { timeoutMs: 200 })).rejects.toMatchObject({ code: 'timeout' })
-    await expect(shell.run('true')).rejects.toMatchObject({ code: 'timeout' })
+    await shell.run(script)
+    expect(await shell.run('cat; echo still >&2; (exit 6)')).toMatchObject({
+      exitCode: 6,
+      stderr: expect.stringMatching(/still\n/),
+    })
+    expect((await shell.run('true')).exitCode).toBe(0)
+    await shell.close()
+  })
+
+  it('takes large output at the speed it comes, and refuses too much', async () => {
+    const shell = await box.shell()
+    const { stdout } = await shell.run("head -c 20000000 /dev/zero | tr '\\0' a")
+    expect(stdout.length).toBe(20_000_000)
+    await expect(shell.run('yes', { maxOutputBytes: 1000 })).rejects.toMatchObject({
+      code: 'invalid_request',
+    })
+    expect((await shell.run('echo on')).stdout).toBe('on\n')
+    await shell.close()
   })
 })
 

@@ -1,17 +1,23 @@
 import { constants } from 'node:os'
 import { pipeline } from 'node:stream/promises'
-import { type CommandHandle, DeltaBoxError, type ExitStatus } from 'deltabox'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type CommandHandle, type CommandResult, DeltaBoxError, type ExitStatus } from 'deltabox'
+import { signals } from './signals.js'
+import { takeTerminal } from './terminal.js'
 
-const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const
 const IMPATIENT_MS = 2000
+const PIPE_GRACE_MS = 1000
 
 /** The status a shell would give. */
-export function exitStatusOf(status: ExitStatus): number {
+export function exitStatusOf(status: ExitStatus | CommandResult): number {
   if (status.signal === null) return status.exitCode ?? 0
   return 128 + (constants.signals[status.signal as keyof typeof constants.signals] ?? 0)
 }
 
-/** A reader of ours that went away (`| head`) ends us quietly, as it ends other tools. */
+/**
+ * A reader of ours that went away (`| head`) ends us quietly, as it ends other tools. The command gets the signal that a
+ * broken pipe would have given it; one that ignores it would write for nobody.
+ */
 async function copyOut(
   from: NodeJS.ReadableStream,
   to: NodeJS.WriteStream,
@@ -22,6 +28,8 @@ async function copyOut(
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
     await handle.kill('SIGPIPE')
+    const ended = await Promise.race([handle.wait(), delay(PIPE_GRACE_MS, undefined, { ref: false })])
+    if (!ended) await handle.kill()
   }
 }
 
@@ -39,37 +47,18 @@ async function copyIn(handle: CommandHandle): Promise<void> {
 /** Signals to us go to the command; a second interrupt soon after the first ends it for good. */
 function forwardSignals(handle: CommandHandle): () => void {
   let lastInterruptAt = 0
-  const forward = (signal: NodeJS.Signals): void => {
+  return signals.handle((signal) => {
     const again = signal === 'SIGINT' && Date.now() - lastInterruptAt < IMPATIENT_MS
     if (signal === 'SIGINT') lastInterruptAt = Date.now()
     handle.kill(again ? 'SIGKILL' : signal).catch(() => {}) // its end is told by wait()
-  }
-  for (const signal of FORWARDED) process.on(signal, forward)
-  return () => {
-    for (const signal of FORWARDED) process.off(signal, forward)
-  }
+  })
 }
 
-/** The terminal passes every key on; the returned function puts it back, on every way out. */
-function takeTerminal(handle: CommandHandle): () => void {
-  const resize = (): void => {
-    handle.resize(terminalSize()).catch(() => {}) // it has ended
+function tell(status: ExitStatus): number {
+  if (status.timedOut) {
+    process.stderr.write('deltabox: The command ran longer than its --timeout and was killed.\n')
   }
-  const restore = (): void => {
-    if (process.stdin.isTTY) process.stdin.setRawMode(false)
-  }
-  if (process.stdin.isTTY) process.stdin.setRawMode(true)
-  process.stdout.on('resize', resize)
-  process.once('exit', restore)
-  return () => {
-    restore()
-    process.stdout.off('resize', resize)
-    process.off('exit', restore)
-  }
-}
-
-export function terminalSize(): { cols: number; rows: number } {
-  return { cols: process.stdout.columns || 80, rows: process.stdout.rows || 24 }
+  return exitStatusOf(status)
 }
 
 /** Connects the command to our own streams until it ends; returns the status to exit with. */
@@ -77,8 +66,8 @@ export async function attach(
   handle: CommandHandle,
   options: { readonly stdin: boolean; readonly tty: boolean },
 ): Promise<number> {
-  const releaseSignals = forwardSignals(handle)
-  const releaseTerminal = options.tty ? takeTerminal(handle) : () => {}
+  const terminal = options.tty ? takeTerminal(handle, options.stdin) : undefined
+  const releaseSignals = terminal ? () => {} : forwardSignals(handle)
   try {
     const input = options.stdin ? copyIn(handle) : Promise.resolve()
     const done = Promise.all([
@@ -87,11 +76,12 @@ export async function attach(
       copyOut(handle.stderr, process.stderr, handle),
     ])
     // input may go on for ever; only its failure is of interest
-    const [status] = await Promise.race([done, input.then(() => done)])
-    return exitStatusOf(status)
+    const end = Promise.race([done, input.then(() => done)]).then(([status]) => tell(status))
+    return await (terminal ? Promise.race([end, terminal.hungUp]) : end)
   } finally {
-    releaseTerminal()
+    terminal?.release()
     releaseSignals()
+    handle.disconnect()
     process.stdin.destroy()
   }
 }

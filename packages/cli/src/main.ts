@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { commandTable } from './command-table.js'
 import { reportError } from './report.js'
+import { signals } from './signals.js'
 
 const VERSION = '0.1.0'
 
@@ -19,8 +20,13 @@ async function main(argv: readonly string[]): Promise<void> {
   try {
     await program.parseAsync(argv as string[], { from: 'user' })
   } catch (error) {
-    process.exitCode = reportError(error, argv)
+    process.exitCode = signals.exitStatus() ?? reportError(error, argv)
   }
 }
+
+// A reader of ours that went away (`| head`) is no fault; what was to be done is done.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
 
 await main(process.argv.slice(2))

@@ -111,7 +111,20 @@ describe('planSeed', () => {
     const seed = await planSeed(
       request({ masks: ['/etc/ssh/', '/x'], ownDirectories: [`${root}/data/dbx`, '/elsewhere'] }),
     )
-    expect(seed.hide).toEqual(['/etc/ssh/', '/x', '/data/dbx'])
+    expect(seed.hide).toEqual(['/etc/ssh', '/x', '/data/dbx'])
+  })
+
+  it('takes a mask however it is spelled', async () => {
+    for (const mask of ['/data', '/data/', '//data//', '/x/../data/.']) {
+      const seed = await planSeed(request({ masks: [mask], workspace: '/data/me/project' }))
+      expect(seed.hide).toEqual([])
+      expect(seed.directories).toContainEqual({ path: '/data', mode: 0o755, opaque: true })
+    }
+  })
+
+  it('does not hide a second time what lies in a covered directory', async () => {
+    const seed = await planSeed(request({ base: '/', masks: ['/root/secret/', '/home/me', '/tmp/x'] }))
+    expect(seed.hide.filter((target) => /^\/(root|home|tmp)\//.test(target))).toEqual([])
   })
 
   it('empties a masked directory that the workspace lies in', async () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
 
 /** Where a daemon listens. */
@@ -22,20 +22,26 @@ export function parseUrl(url: string): Address {
   return { kind: 'tcp', host: parsed.hostname.replace(/^\[|\]$/g, ''), port: Number(parsed.port || 80) }
 }
 
+/** As the daemon reads them: a variable that is set to nothing counts as not set. */
 export function dataDirOf(env: NodeJS.ProcessEnv): string {
   return resolve(
-    env.DELTABOX_DATA ?? join(env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'deltabox'),
+    env.DELTABOX_DATA ||
+      join(env.XDG_STATE_HOME || join(env.HOME || homedir(), '.local', 'state'), 'deltabox'),
   )
 }
 
 /** The socket of the daemon that owns a data directory: the name is short because unix socket paths are. */
 export function socketOf(dataDir: string, env: NodeJS.ProcessEnv): string {
-  let real = dataDir
+  const hash = createHash('sha256').update(realPathOf(dataDir)).digest('hex').slice(0, 12)
+  return join(env.DELTABOX_RUN || '/run/deltabox', hash, 'daemon.sock')
+}
+
+/** Also of a directory that is yet to be made: links above it count. */
+function realPathOf(path: string): string {
   try {
-    real = realpathSync(dataDir)
-  } catch {
-    // not made yet: then no daemon listens, and the path is only named in the error
+    return realpathSync(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error
+    return join(realPathOf(dirname(path)), basename(path))
   }
-  const hash = createHash('sha256').update(real).digest('hex').slice(0, 12)
-  return join(env.DELTABOX_RUN ?? '/run/deltabox', hash, 'daemon.sock')
 }

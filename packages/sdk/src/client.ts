@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { DaemonInfo } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
 import { type Address, dataDirOf, parseUrl, socketOf } from './address.js'
+import { cancellable, throwIfAborted } from './cancel.js'
 import { answers, startDaemon } from './start-daemon.js'
 import { type Call, ConnectionError, readAll, Transport } from './transport.js'
 
@@ -22,7 +23,7 @@ export class Client {
   #starting: Promise<void> | undefined
 
   constructor(options: ClientOptions = {}) {
-    const url = options.url ?? process.env.DELTABOX_URL
+    const url = options.url || process.env.DELTABOX_URL
     let address: Address
     if (url) {
       address = parseUrl(url)
@@ -47,9 +48,9 @@ export class Client {
     } catch (error) {
       if (!(error instanceof ConnectionError)) throw error
       const resendable = error.beforeSend || (call.method === 'GET' && !call.body)
-      if (!this.#home || !resendable) throw this.#unreachable(error)
+      if (!resendable) throw this.#unreachable(error)
     }
-    await this.#start(this.#home)
+    if (this.#home) await cancellable(this.#start(this.#home), call.signal)
     try {
       return await this.#transport.send(call)
     } catch (error) {
@@ -57,9 +58,19 @@ export class Client {
     }
   }
 
-  async json<T>(call: Call): Promise<T> {
+  /** The whole body of the answer. */
+  async bytes(call: Call): Promise<Buffer> {
     const response = await this.send(call)
-    const body = await readAll(response)
+    try {
+      return await readAll(response)
+    } catch (cause) {
+      throwIfAborted(call.signal)
+      throw this.#unreachable(cause as Error)
+    }
+  }
+
+  async json<T>(call: Call): Promise<T> {
+    const body = await this.bytes(call)
     return (body.length === 0 ? undefined : JSON.parse(body.toString('utf8'))) as T
   }
 
@@ -85,7 +96,7 @@ export class Client {
     await this.#starting
   }
 
-  #unreachable(error: ConnectionError): DeltaBoxError {
+  #unreachable(error: Error): DeltaBoxError {
     return new DeltaBoxError('daemon_unreachable', `No daemon answers at ${this.#where}: ${error.message}`, {
       cause: error,
     })

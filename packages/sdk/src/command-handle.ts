@@ -1,66 +1,72 @@
-import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
-import { PassThrough, type Readable, Writable } from 'node:stream'
-import { setTimeout as delay } from 'node:timers/promises'
-import type { ErrorBody, ProcessInfo, TtySize } from '@deltabox/protocol'
+import { type Readable, Writable } from 'node:stream'
+import type { ProcessInfo, TtySize } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
-import { OutputFrame } from '@deltabox/protocol/output-frames'
+import { type CallOptions, cancellable } from './cancel.js'
 import type { Client } from './client.js'
-import type { AttachOptions, ExitStatus } from './commands.js'
-import { OutputDecoder } from './output-decoder.js'
-import { abortedError, errorFromBody } from './transport.js'
+import { Output, type OutputQuery, type StreamName } from './output.js'
 
-/** How long a daemon that went away may take to come back. */
-const RECONNECT_MS = 20_000
-const RECONNECT_PAUSE_MS = 100
-
-/** Resolves when the stream takes more, or never will. */
-async function writable(stream: PassThrough): Promise<void> {
-  const over = new AbortController()
-  const { signal } = over
-  try {
-    await Promise.race([once(stream, 'drain', { signal }), once(stream, 'close', { signal })])
-  } finally {
-    over.abort()
-  }
+export interface ExitStatus {
+  /** null when a signal ended the command. */
+  readonly exitCode: number | null
+  readonly signal: string | null
+  readonly timedOut: boolean
+  readonly oomKilled: boolean
 }
 
-/** A broken connection may be a daemon that is restarting; what the daemon itself said is final. */
-function mayPass(error: unknown): boolean {
-  return !(error instanceof DeltaBoxError) || error.code === 'daemon_unreachable'
-}
-
-/** A command in a sandbox: its streams, its end. The streams must be read (or `discardOutput` called) for it to go on. */
+/**
+ * A command in a sandbox: its streams, its end. Nothing is read before a stream is asked for or `wait` is called: what
+ * is printed until then is kept, and a command that is not detached waits when that is more than 4 MiB. From then on a
+ * stream that is read slowly slows the command; one that is not asked for holds nothing up.
+ */
 export class CommandHandle {
   readonly process: string
   /** The process id inside the sandbox. */
   readonly pid: number
-  readonly stdout: Readable
-  readonly stderr: Readable
-  /** Standard input, where the command was started with it. */
-  readonly stdin: Writable
   readonly #client: Client
   readonly #path: string
-  readonly #offsets: { stdout: number; stderr: number }
-  readonly #ended: Promise<ProcessInfo>
-  readonly #stop = new AbortController()
+  readonly #output: Output
+  #stdin: Writable | undefined
 
-  constructor(client: Client, sandbox: string, info: ProcessInfo, options: AttachOptions) {
+  constructor(client: Client, sandbox: string, info: ProcessInfo, query: OutputQuery) {
     this.process = info.process
     this.pid = info.pid
     this.#client = client
     this.#path = `/v1/sandboxes/${encodeURIComponent(sandbox)}/commands/${encodeURIComponent(info.process)}`
-    this.#offsets = { stdout: options.stdoutOffset ?? 0, stderr: options.stderrOffset ?? 0 }
-    this.stdout = new PassThrough()
-    this.stderr = new PassThrough()
-    this.stdin = this.#makeStdin()
-    this.#ended = this.#follow(options)
-    this.#ended.catch(() => {}) // wait() and the streams tell it
+    this.#output = new Output(client, `${this.#path}/output`, query)
   }
 
-  /** Resolves when the command has ended and all its output was delivered. */
-  async wait(): Promise<ExitStatus> {
-    const info = await this.#ended
+  /** Bytes, from the command's first one or the oldest the daemon still has. */
+  get stdout(): Readable {
+    return this.#output.stream('stdout')
+  }
+
+  get stderr(): Readable {
+    return this.#output.stream('stderr')
+  }
+
+  /** How many bytes of each stream were gone before they could be read. */
+  get dropped(): Readonly<Record<StreamName, number>> {
+    return this.#output.dropped
+  }
+
+  /** Standard input, where the command was started with it. */
+  get stdin(): Writable {
+    this.#stdin ??= new Writable({
+      write: (chunk: Buffer, _encoding, done) => {
+        this.sendStdin(chunk).then(() => done(), done)
+      },
+      final: (done) => {
+        this.closeStdin().then(() => done(), done)
+      },
+    })
+    return this.#stdin
+  }
+
+  /** Resolves when the command has ended and the streams that were asked for were delivered. */
+  async wait(options: CallOptions = {}): Promise<ExitStatus> {
+    const info = await cancellable(this.#output.end(), options.signal)
+    if (!info)
+      throw new DeltaBoxError('invalid_request', 'The command runs on and this handle does not follow it')
     return {
       exitCode: info.exitCode,
       signal: info.signal,
@@ -70,136 +76,43 @@ export class CommandHandle {
   }
 
   /** Signals the command and what it started in its process group. Default: SIGKILL. */
-  async kill(signal = 'SIGKILL'): Promise<void> {
+  async kill(name = 'SIGKILL', options: CallOptions = {}): Promise<void> {
     try {
-      await this.#client.json({ method: 'POST', path: `${this.#path}/signal`, json: { signal } })
+      await this.#post('signal', { json: { signal: name } }, options)
     } catch (error) {
       // it ended by itself meanwhile, which is what was wanted
       if (!(error instanceof DeltaBoxError && error.code === 'process_ended')) throw error
     }
   }
 
-  async sendStdin(data: string | Uint8Array): Promise<void> {
-    const body = typeof data === 'string' ? Buffer.from(data) : data
-    await this.#client.json({ method: 'POST', path: `${this.#path}/stdin`, body })
+  /** Resolves once the command's pipe or terminal took all of it. */
+  async sendStdin(data: string | Uint8Array, options: CallOptions = {}): Promise<void> {
+    await this.#post('stdin', { body: typeof data === 'string' ? Buffer.from(data) : data }, options)
   }
 
-  async closeStdin(): Promise<void> {
-    await this.#client.json({
-      method: 'POST',
-      path: `${this.#path}/stdin`,
-      query: { close: true },
-      body: Buffer.alloc(0),
-    })
+  async closeStdin(options: CallOptions = {}): Promise<void> {
+    await this.#post('stdin', { query: { close: true }, body: Buffer.alloc(0) }, options)
   }
 
-  async resize(size: TtySize): Promise<void> {
-    await this.#client.json({ method: 'POST', path: `${this.#path}/resize`, json: size })
-  }
-
-  /** Reads and forgets, for callers that only wait. */
-  discardOutput(): void {
-    this.stdout.resume()
-    this.stderr.resume()
+  async resize(size: TtySize, options: CallOptions = {}): Promise<void> {
+    await this.#post('resize', { json: size }, options)
   }
 
   /** Stops following; the command goes on. */
   disconnect(): void {
-    this.#stop.abort(new DeltaBoxError('aborted', 'The handle was disconnected'))
+    this.#output.stop()
   }
 
-  #makeStdin(): Writable {
-    return new Writable({
-      write: (chunk: Buffer, _encoding, done) => {
-        this.sendStdin(chunk).then(() => done(), done)
-      },
-      final: (done) => {
-        this.closeStdin().then(() => done(), done)
-      },
+  #post(
+    what: string,
+    content: { json?: unknown; body?: Uint8Array; query?: Record<string, boolean> },
+    options: CallOptions,
+  ): Promise<unknown> {
+    return this.#client.json({
+      method: 'POST',
+      path: `${this.#path}/${what}`,
+      ...content,
+      signal: options.signal,
     })
-  }
-
-  async #follow(options: AttachOptions): Promise<ProcessInfo> {
-    try {
-      const info = await this.#followUntilExit(options)
-      ;(this.stdout as PassThrough).end()
-      ;(this.stderr as PassThrough).end()
-      return info
-    } catch (error) {
-      // An error event without a listener would end the program; wait() carries the error to whoever looks.
-      for (const stream of [this.stdout, this.stderr]) {
-        stream.once('error', () => {})
-        stream.destroy(error as Error)
-      }
-      throw error
-    }
-  }
-
-  /** Goes on at the same offsets when the daemon is restarted: it finds the command again. */
-  async #followUntilExit(options: AttachOptions): Promise<ProcessInfo> {
-    let giveUpAt = Date.now() + RECONNECT_MS
-    for (;;) {
-      try {
-        const response = await this.#open(options)
-        const info = await this.#consume(response)
-        if (info) return info
-        giveUpAt = Date.now() + RECONNECT_MS
-      } catch (error) {
-        if (this.#stop.signal.aborted) throw abortedError(this.#stop.signal)
-        if (!mayPass(error) || Date.now() > giveUpAt) throw error
-      }
-      await delay(RECONNECT_PAUSE_MS)
-    }
-  }
-
-  #open(options: AttachOptions): Promise<IncomingMessage> {
-    return this.#client.send({
-      method: 'GET',
-      path: `${this.#path}/output`,
-      query: { ...this.#offsets, follow: options.follow ?? true, attach: options.attach ?? true },
-      signal: this.#stop.signal,
-    })
-  }
-
-  /** Reads one response to its end; null when the connection broke before the exit was told. */
-  async #consume(response: IncomingMessage): Promise<ProcessInfo | null> {
-    const decoder = new OutputDecoder()
-    for await (const chunk of response) {
-      for (const frame of decoder.push(chunk as Buffer)) {
-        const info = await this.#take(frame.type, frame.payload)
-        if (info) return info
-      }
-    }
-    return null
-  }
-
-  async #take(type: number, payload: Buffer): Promise<ProcessInfo | null> {
-    switch (type) {
-      case OutputFrame.stdout:
-      case OutputFrame.stderr:
-        await this.#deliver(type === OutputFrame.stdout ? 'stdout' : 'stderr', payload)
-        return null
-      case OutputFrame.gap: {
-        const { stream, offset } = JSON.parse(payload.toString()) as {
-          stream: 'stdout' | 'stderr'
-          offset: number
-        }
-        this.#offsets[stream] = offset
-        return null
-      }
-      case OutputFrame.exit:
-        return JSON.parse(payload.toString()) as ProcessInfo
-      case OutputFrame.error:
-        throw errorFromBody(JSON.parse(payload.toString()) as ErrorBody)
-      default:
-        throw new DeltaBoxError('internal', `The daemon sent an unknown output frame (${type})`)
-    }
-  }
-
-  async #deliver(name: 'stdout' | 'stderr', payload: Buffer): Promise<void> {
-    const stream = this[name] as PassThrough
-    this.#offsets[name] += payload.length
-    if (stream.destroyed) return // its reader is gone; the other stream goes on
-    if (!stream.write(payload)) await writable(stream)
   }
 }

@@ -2,7 +2,6 @@ import { Readable } from 'node:stream'
 import type { FileEntry, FileList, FileStat } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
 import type { Client } from './client.js'
-import { readAll } from './transport.js'
 
 export type WriteData = string | Uint8Array | Readable | AsyncIterable<Uint8Array>
 
@@ -35,14 +34,9 @@ export class Files {
     path: string,
     options: SignalOption & { format?: 'text' | 'bytes' | 'stream' } = {},
   ): Promise<string | Buffer | Readable> {
-    const response = await this.#client.send({
-      method: 'GET',
-      path: `${this.#path}/content`,
-      query: { path },
-      signal: options.signal,
-    })
-    if (options.format === 'stream') return response
-    const bytes = await readAll(response)
+    const call = { method: 'GET', path: `${this.#path}/content`, query: { path }, signal: options.signal }
+    if (options.format === 'stream') return this.#client.send(call)
+    const bytes = await this.#client.bytes(call)
     return options.format === 'bytes' ? bytes : bytes.toString('utf8')
   }
 

@@ -11,18 +11,19 @@ export type {
   TtySize,
 } from '@deltabox/protocol'
 export { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
+export type { CallOptions } from './cancel.js'
 export { Client, type ClientOptions } from './client.js'
-export { CommandHandle } from './command-handle.js'
+export type { CollectOptions } from './collect.js'
+export { CommandHandle, type ExitStatus } from './command-handle.js'
 export {
-  type AttachOptions,
   type CommandResult,
   Commands,
-  type ExitStatus,
+  type ConnectOptions,
   type RunOptions,
   type StartOptions,
 } from './commands.js'
 export { doctor } from './doctor.js'
 export { Files, type WriteData, type WriteOptions } from './files.js'
 export { type CreateOptions, Sandbox } from './sandbox.js'
-export { Shell, type ShellResult } from './shell.js'
+export { Shell, type ShellOptions, type ShellResult, type ShellRunOptions } from './shell.js'
 export { parseSize } from './size.js'

@@ -8,10 +8,11 @@ import type {
   SandboxStats,
 } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
+import { abortedError, type CallOptions, throwIfAborted } from './cancel.js'
 import { Client } from './client.js'
 import { Commands } from './commands.js'
 import { Files } from './files.js'
-import { openShell, type Shell } from './shell.js'
+import { openShell, type Shell, type ShellOptions } from './shell.js'
 import { parseSize } from './size.js'
 
 export interface CreateOptions {
@@ -39,8 +40,7 @@ export interface CreateOptions {
   readonly client?: Client
 }
 
-interface ConnectOptions {
-  readonly signal?: AbortSignal
+interface ConnectOptions extends CallOptions {
   readonly client?: Client
 }
 
@@ -75,13 +75,17 @@ export class Sandbox {
 
   static async create(options: CreateOptions = {}): Promise<Sandbox> {
     const client = options.client ?? Client.default()
+    throwIfAborted(options.signal)
+    // Not cut short by the signal once it is sent: a sandbox that was made must be known, to be removed.
     const info = await client.json<CreatedSandbox>({
       method: 'POST',
       path: '/v1/sandboxes',
       json: toRequest(options),
-      signal: options.signal,
     })
-    return new Sandbox(client, info)
+    const box = new Sandbox(client, info)
+    if (!options.signal?.aborted) return box
+    await box.kill()
+    throw abortedError(options.signal)
   }
 
   /** By id, name or the unique beginning of an id. */
@@ -122,12 +126,12 @@ export class Sandbox {
   }
 
   /** A shell that keeps its directory, variables and functions between calls. */
-  shell(): Promise<Shell> {
-    return openShell(this.commands)
+  shell(options: ShellOptions = {}): Promise<Shell> {
+    return openShell(this.commands, options)
   }
 
   /** Writes the workspace's changes back to the host's directory; refuses when its files changed there meanwhile. */
-  async apply(options: { readonly dryRun?: boolean; readonly signal?: AbortSignal } = {}): Promise<Change[]> {
+  async apply(options: { readonly dryRun?: boolean } & CallOptions = {}): Promise<Change[]> {
     const { signal, ...json } = options
     const applied = await this.#client.json<AppliedChanges>({
       method: 'POST',
@@ -138,16 +142,25 @@ export class Sandbox {
     return applied.changes
   }
 
-  async rename(name: string): Promise<void> {
-    this.#info = await this.#client.json<SandboxInfo>({ method: 'PATCH', path: this.#path, json: { name } })
+  async rename(name: string, options: CallOptions = {}): Promise<void> {
+    this.#info = await this.#client.json<SandboxInfo>({
+      method: 'PATCH',
+      path: this.#path,
+      json: { name },
+      signal: options.signal,
+    })
   }
 
-  stats(): Promise<SandboxStats> {
-    return this.#client.json<SandboxStats>({ method: 'GET', path: `${this.#path}/stats` })
+  stats(options: CallOptions = {}): Promise<SandboxStats> {
+    return this.#client.json<SandboxStats>({
+      method: 'GET',
+      path: `${this.#path}/stats`,
+      signal: options.signal,
+    })
   }
 
   /** Ends every process in it and removes it. No error when it is gone already. */
-  async kill(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+  async kill(options: CallOptions = {}): Promise<void> {
     try {
       await this.#client.json({ method: 'DELETE', path: this.#path, signal: options.signal })
     } catch (error) {

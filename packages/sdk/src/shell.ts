@@ -1,184 +1,226 @@
 import { randomBytes } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import { constants } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
-import type { CommandHandle } from './command-handle.js'
-import type { Commands } from './commands.js'
-import { abortedError } from './transport.js'
+import { abortedError, type CallOptions, cancellable, throwIfAborted } from './cancel.js'
+import type { CommandHandle, ExitStatus } from './command-handle.js'
+import type { Commands, StartOptions } from './commands.js'
+import { MarkedStream, MarkMissing } from './marked-stream.js'
+import { BASH, type Dialect, endLine, SH, scriptLine } from './shell-text.js'
 
 export interface ShellResult {
+  /** 128 + signal when a signal ended it. */
   readonly exitCode: number
   readonly stdout: string
   readonly stderr: string
 }
 
-interface ShellRunOptions {
-  /** Milliseconds after which the shell is killed. Default: none. */
+export type ShellOptions = Pick<StartOptions, 'cwd' | 'env' | 'user' | 'signal'>
+
+export interface ShellRunOptions extends CallOptions {
+  /** Milliseconds after which the script is interrupted. Default: none. */
   readonly timeoutMs?: number
-  readonly signal?: AbortSignal
+  /** Most bytes collected of each stream. Default: 64 MiB; more is an error and interrupts the script. */
+  readonly maxOutputBytes?: number
 }
 
-/** Quotes so that any shell reads back exactly the text. */
-function quote(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`
+const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+/** How long an interrupted script may take to give the shell back. */
+const INTERRUPT_MS = 2000
+const CLOSE_MS = 1000
+
+interface Output {
+  readonly exitCode: number
+  readonly stdout: Buffer
+  readonly stderr: Buffer
 }
 
-/** One run's share of a stream: the bytes before the mark, and what stands after the mark on its line. */
-class Marked {
-  #buffer: Buffer = Buffer.alloc(0)
-  #waiting:
-    | { mark: Buffer; resolve(found: { before: Buffer; status: string }): void; reject(error: Error): void }
-    | undefined
-  #ended: Error | undefined
-
-  constructor(stream: Readable) {
-    stream.on('data', (chunk: Buffer) => {
-      this.#buffer = Buffer.concat([this.#buffer, chunk])
-      this.#look()
-    })
-    stream.once('close', () => {
-      this.#ended = new DeltaBoxError('process_ended', 'The shell has ended')
-      this.#waiting?.reject(this.#ended)
-    })
-  }
-
-  until(mark: Buffer): Promise<{ before: Buffer; status: string }> {
-    return new Promise((resolve, reject) => {
-      this.#waiting = { mark, resolve, reject }
-      this.#look()
-      if (this.#ended) reject(this.#ended)
-    })
-  }
-
-  /** What came since the last mark. */
-  rest(): string {
-    return this.#buffer.toString('utf8')
-  }
-
-  #look(): void {
-    const waiting = this.#waiting
-    const at = waiting ? this.#buffer.indexOf(waiting.mark) : -1
-    if (!waiting || at < 0) return
-    const after = at + waiting.mark.length
-    const end = this.#buffer.indexOf(0x0a, after)
-    if (end < 0) return
-    const found = {
-      before: this.#buffer.subarray(0, at),
-      status: this.#buffer.subarray(after, end).toString(),
-    }
-    this.#buffer = this.#buffer.subarray(end + 1)
-    this.#waiting = undefined
-    waiting.resolve(found)
-  }
+function exitCodeOf(status: ExitStatus): number {
+  if (status.signal === null) return status.exitCode ?? 0
+  return 128 + (constants.signals[status.signal as NodeJS.Signals] ?? 0)
 }
 
-/** A shell kept open in a sandbox: directory, variables and functions stay from one run to the next. */
+function newMark(): string {
+  return randomBytes(16).toString('hex')
+}
+
+/**
+ * A shell kept open in a sandbox: directory, variables and functions stay from one run to the next. It is an
+ * interactive one: it tells of background jobs on standard error, and what they print comes with the next run.
+ */
 export class Shell {
   readonly #handle: CommandHandle
-  readonly #out: Marked
-  readonly #err: Marked
+  readonly #dialect: Dialect
+  readonly #out: MarkedStream
+  readonly #err: MarkedStream
   #queue: Promise<unknown> = Promise.resolve()
   #dead: DeltaBoxError | undefined
 
-  constructor(handle: CommandHandle) {
+  constructor(handle: CommandHandle, dialect: Dialect) {
     this.#handle = handle
-    this.#out = new Marked(handle.stdout)
-    this.#err = new Marked(handle.stderr)
+    this.#dialect = dialect
+    this.#out = new MarkedStream(handle.stdout)
+    this.#err = new MarkedStream(handle.stderr)
   }
 
   get process(): string {
     return this.#handle.process
   }
 
-  /** Runs a script in the shell; runs asked for at the same time follow one another. */
+  /**
+   * Runs a script in the shell; runs asked for at the same time follow one another. A time limit or a cancelled signal
+   * interrupts it, and the shell goes on; a script that takes no interrupt is killed with its shell. `exit` ends the
+   * shell: the next run is an error.
+   */
   run(script: string, options: ShellRunOptions = {}): Promise<ShellResult> {
-    const result = this.#queue.then(() => this.#run(script, options))
-    this.#queue = result.catch(() => {})
+    const turn = this.#queue
+    const result = cancellable(turn, options.signal).then(() => this.#run(script, options))
+    this.#queue = Promise.allSettled([turn, result])
     return result
   }
 
+  /** Ends the shell; what it left running in the background goes on. */
   async close(): Promise<void> {
     this.#dead ??= new DeltaBoxError('process_ended', 'The shell was closed')
-    await this.#handle.kill()
-    await this.#handle.wait()
+    const ended = this.#handle.wait()
+    // A signal would reach its background commands too.
+    await this.#handle.closeStdin().catch((error) => {
+      if (!isEnd(error)) throw error
+    })
+    if ((await Promise.race([ended, delay(CLOSE_MS)])) === undefined) await this.#handle.kill()
+    await ended
+  }
+
+  /** Leaves behind what the shell said while it started. */
+  async setUp(): Promise<void> {
+    const end = newMark()
+    await this.#handle.sendStdin(`${this.#dialect.setUp}\n${endLine(this.#dialect, end)}`)
+    await this.#untilBoth(end, MAX_OUTPUT_BYTES, () => {})
   }
 
   async #run(script: string, options: ShellRunOptions): Promise<ShellResult> {
     if (this.#dead) throw this.#dead
-    if (options.signal?.aborted) throw abortedError(options.signal)
-    const mark = Buffer.from(randomBytes(16).toString('hex'))
-    const stop = this.#limit(options)
+    throwIfAborted(options.signal)
+    const tooMuch = new AbortController()
+    const limit = options.maxOutputBytes ?? MAX_OUTPUT_BYTES
+    const stop = AbortSignal.any([
+      tooMuch.signal,
+      ...(options.signal ? [options.signal] : []),
+      ...(options.timeoutMs === undefined ? [] : [AbortSignal.timeout(options.timeoutMs)]),
+    ])
+    const work = this.#evaluate(script, limit, () => tooMuch.abort())
     try {
-      // eval, so that a syntax error in the script is its status and not the shell's end
-      const line = `eval ${quote(script)} </dev/null; printf '${mark}%s\\n' "$?"; printf '${mark}\\n' >&2\n`
-      const [out, err] = await Promise.all([
-        this.#out.until(mark),
-        this.#err.until(mark),
-        this.#handle.sendStdin(line),
-      ])
-      return {
-        exitCode: Number(out.status),
-        stdout: out.before.toString('utf8'),
-        stderr: err.before.toString('utf8'),
-      }
+      return textOf(await cancellable(work, stop))
     } catch (error) {
-      throw await this.#explain(error)
-    } finally {
-      stop()
+      // What the daemon refused needs no interrupt: nothing runs.
+      if (!stop.aborted) throw error
+    }
+    const printed = await this.#interrupt(work)
+    if (options.signal?.aborted) throw abortedError(options.signal)
+    const shellEnded = this.#dead !== undefined
+    if (tooMuch.signal.aborted) throw tooMuchError(limit, shellEnded)
+    throw timeoutError(options.timeoutMs, printed, shellEnded)
+  }
+
+  async #evaluate(script: string, limit: number, onTooMuch: () => void): Promise<Output> {
+    const [begun, done, end] = [newMark(), newMark(), newMark()]
+    const line = scriptLine(this.#dialect, script, begun, done)
+    const first = this.#out.until(begun, limit, onTooMuch)
+    first.catch(() => {}) // awaited below, unless the shell takes no more input
+    try {
+      await this.#handle.sendStdin(line)
+      const earlier = await first
+      const ends = this.#untilBoth(end, limit, onTooMuch)
+      ends.catch(() => {})
+      await this.#handle.sendStdin(endLine(this.#dialect, end))
+      const [out, err] = await ends
+      return cut(Buffer.concat([earlier.before, out.before]), done, Number(out.tail), err.before)
+    } catch (error) {
+      if (!isEnd(error)) throw error
+      return this.#lastWords(script)
     }
   }
 
-  /** A foreground command cannot be told from the shell that waits for it, so the shell goes with it. */
-  #limit(options: ShellRunOptions): () => void {
-    const end = (error: DeltaBoxError): void => {
-      this.#dead ??= error
-      this.#handle.kill().catch(() => {}) // the wait for its output tells
-    }
-    const onAbort = (): void => end(abortedError(options.signal as AbortSignal))
-    options.signal?.addEventListener('abort', onAbort, { once: true })
-    const timer =
-      options.timeoutMs === undefined
-        ? undefined
-        : setTimeout(
-            () =>
-              end(
-                new DeltaBoxError(
-                  'timeout',
-                  `The script ran longer than ${options.timeoutMs} ms, so its shell was killed`,
-                ),
-              ),
-            options.timeoutMs,
-          )
-    return () => {
-      clearTimeout(timer)
-      options.signal?.removeEventListener('abort', onAbort)
-    }
+  #untilBoth(mark: string, limit: number, onTooMuch: () => void): Promise<[Found, Found]> {
+    return Promise.all([this.#out.until(mark, limit, onTooMuch), this.#err.until(mark, limit, onTooMuch)])
   }
 
-  async #explain(error: unknown): Promise<unknown> {
-    if (this.#dead) return this.#dead
-    const ended =
-      error instanceof DeltaBoxError &&
-      ['process_ended', 'stdin_closed', 'process_not_found'].includes(error.code)
-    if (!ended) return error
+  /** The script ended the shell: what it printed is its result, and the shell's status. */
+  async #lastWords(script: string): Promise<Output> {
     const status = await this.#handle.wait()
-    this.#dead = new DeltaBoxError(
-      'process_ended',
-      `The shell has ended with ${status.signal ?? `status ${status.exitCode}`}`,
-      {
-        cause: error,
-        details: { ...status, stdout: this.#out.rest(), stderr: this.#err.rest() },
-      },
+    const how = status.signal ?? `status ${status.exitCode}`
+    this.#dead ??= new DeltaBoxError('process_ended', `The shell has ended with ${how}`, {
+      details: { ...status, script },
+    })
+    return { exitCode: exitCodeOf(status), stdout: this.#out.rest(), stderr: this.#err.rest() }
+  }
+
+  /** Ends the foreground commands, or the shell with them where they take no interrupt; gives what was printed. */
+  async #interrupt(work: Promise<Output>): Promise<Output> {
+    await this.#handle.kill('SIGINT')
+    const settled = work.catch(
+      (): Output => ({ exitCode: 130, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) }),
     )
-    return this.#dead
+    const printed = await Promise.race([settled, delay(INTERRUPT_MS)])
+    if (printed) return printed
+    await this.#handle.kill()
+    return settled
   }
 }
 
+type Found = Awaited<ReturnType<MarkedStream['until']>>
+
+/** Up to the mark that tells the script's own status; without it the script was given up half-way. */
+function cut(stdout: Buffer, done: string, otherwise: number, stderr: Buffer): Output {
+  const at = stdout.lastIndexOf(done)
+  if (at < 0) return { exitCode: otherwise, stdout, stderr }
+  const end = stdout.indexOf('\n', at)
+  const exitCode = Number(stdout.subarray(at + done.length, end).toString())
+  return { exitCode, stdout: Buffer.concat([stdout.subarray(0, at), stdout.subarray(end + 1)]), stderr }
+}
+
+function textOf({ exitCode, stdout, stderr }: Output): ShellResult {
+  return { exitCode, stdout: stdout.toString('utf8'), stderr: stderr.toString('utf8') }
+}
+
+function isEnd(error: unknown): boolean {
+  if (error instanceof MarkMissing) return true
+  return error instanceof DeltaBoxError && ['stdin_closed', 'process_ended'].includes(error.code)
+}
+
+function timeoutError(timeoutMs: number | undefined, printed: Output, shellEnded: boolean): DeltaBoxError {
+  const { stdout, stderr } = textOf(printed)
+  return new DeltaBoxError(
+    'timeout',
+    `The script ran longer than ${timeoutMs} ms and was ${fate(shellEnded)}`,
+    { details: { stdout, stderr, shellEnded } },
+  )
+}
+
+function tooMuchError(limit: number, shellEnded: boolean): DeltaBoxError {
+  return new DeltaBoxError(
+    'invalid_request',
+    `The script printed more than ${limit} bytes and was ${fate(shellEnded)}: send its output to a file or raise maxOutputBytes`,
+    { details: { maxOutputBytes: limit, shellEnded } },
+  )
+}
+
+function fate(shellEnded: boolean): string {
+  return shellEnded ? 'killed with its shell' : 'interrupted; the shell goes on'
+}
+
 /** bash where the sandbox has it, else sh. */
-export async function openShell(commands: Commands): Promise<Shell> {
+export async function openShell(commands: Commands, options: ShellOptions): Promise<Shell> {
+  const shell = await start(commands, options)
+  await shell.setUp()
+  return shell
+}
+
+async function start(commands: Commands, options: ShellOptions): Promise<Shell> {
   try {
-    return new Shell(await commands.start(['bash', '--noprofile', '--norc'], { stdin: true }))
+    return new Shell(await commands.start(BASH.argv, { ...options, stdin: true }), BASH)
   } catch (error) {
     if (!(error instanceof DeltaBoxError && error.code === 'command_not_found')) throw error
-    return new Shell(await commands.start(['sh'], { stdin: true }))
+    return new Shell(await commands.start(SH.argv, { ...options, stdin: true }), SH)
   }
 }

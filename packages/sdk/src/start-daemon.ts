@@ -6,11 +6,13 @@ import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { ErrorBody } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
+import { errorFromBody } from './transport.js'
 
-/** How long the daemon that has the directory may take until it listens. */
-const WINNER_MS = 10_000
-const WINNER_PAUSE_MS = 25
+/** How long to go on trying while another daemon holds the data directory: one that starts, or one that stops. */
+const LOCKED_MS = 20_000
+const LOCKED_PAUSE_MS = 50
 
 /** The daemon's program, which is started and never imported. */
 export function daemonProgram(): string {
@@ -30,16 +32,22 @@ export function answers(socketPath: string): Promise<boolean> {
   })
 }
 
-function lastWords(logPath: string): string {
-  const lines = existsSync(logPath) ? readFileSync(logPath, 'utf8').trimEnd().split('\n') : []
-  return lines.slice(-3).join('\n')
+/** Resolves once the daemon of a data directory listens: this one, or one that another client started. */
+export async function startDaemon(dataDir: string, socketPath: string): Promise<void> {
+  const giveUpAt = Date.now() + LOCKED_MS
+  while (!(await answers(socketPath))) {
+    if (process.getuid?.() !== 0) {
+      throw new DeltaBoxError('needs_root', 'No daemon is running, and only root can start one')
+    }
+    const fault = await launch(dataDir)
+    if (!fault) return
+    if (fault.code !== 'data_dir_locked' || Date.now() > giveUpAt) throw fault
+    await delay(LOCKED_PAUSE_MS)
+  }
 }
 
-/** Starts the daemon of a data directory and resolves once it, or one that another client started, listens. */
-export async function startDaemon(dataDir: string, socketPath: string): Promise<void> {
-  if (process.getuid?.() !== 0) {
-    throw new DeltaBoxError('needs_root', 'No daemon is running, and only root can start one')
-  }
+/** Starts a daemon and waits until it listens, or gives the reason why it does not. */
+async function launch(dataDir: string): Promise<DeltaBoxError | undefined> {
   const program = daemonProgram()
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const logPath = join(dataDir, 'daemon.log')
@@ -48,6 +56,7 @@ export async function startDaemon(dataDir: string, socketPath: string): Promise<
     detached: true,
     stdio: ['ignore', 'pipe', log],
     cwd: '/',
+    env: { ...process.env, DELTABOX_DATA: dataDir },
   })
   closeSync(log)
   const listening = await new Promise<boolean>((resolve, reject) => {
@@ -57,17 +66,16 @@ export async function startDaemon(dataDir: string, socketPath: string): Promise<
   })
   child.stdout?.destroy()
   child.unref()
-  if (!listening) await waitForWinner(dataDir, socketPath, logPath)
+  return listening ? undefined : faultOf(child.pid ?? 0, dataDir, readFileSync(logPath, 'utf8'))
 }
 
-/** A daemon that ends at once may have lost the race for the directory to one that another client started. */
-async function waitForWinner(dataDir: string, socketPath: string, logPath: string): Promise<void> {
-  const giveUpAt = Date.now() + WINNER_MS
-  while (!(await answers(socketPath))) {
-    const said = lastWords(logPath)
-    if (!said.includes('data_dir_locked') || Date.now() > giveUpAt) {
-      throw new DeltaBoxError('daemon_unreachable', `The daemon of ${dataDir} did not start: ${said}`)
-    }
-    await delay(WINNER_PAUSE_MS)
-  }
+/** The daemon's last line tells why it ended; daemons started at the same time write the same log. */
+function faultOf(pid: number, dataDir: string, log: string): DeltaBoxError {
+  const lines = log.trimEnd().split('\n')
+  const own = lines.findLast((line) => line.includes(`"pid":${pid},`) && line.includes('"error":'))
+  if (own) return errorFromBody(JSON.parse(own) as ErrorBody)
+  return new DeltaBoxError(
+    'daemon_unreachable',
+    `The daemon of ${dataDir} did not start: ${lines.slice(-3).join('\n')}`,
+  )
 }

@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises'
 import type { ErrorBody, ErrorCode } from '@deltabox/protocol'
 import { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
 import type { Address } from './address.js'
+import { abortedError, throwIfAborted } from './cancel.js'
 
 export interface Call {
   readonly method: string
@@ -19,10 +20,15 @@ export class ConnectionError extends Error {
   override readonly name = 'ConnectionError'
   readonly beforeSend: boolean
 
-  constructor(cause: NodeJS.ErrnoException) {
+  constructor(cause: NodeJS.ErrnoException, streamed: boolean) {
     super(cause.message, { cause })
-    this.beforeSend = cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED'
+    // EPIPE is told of a kept connection whose daemon had gone before a byte was taken. A stream's may have been some.
+    this.beforeSend = cause.syscall === 'connect' ? isNobody(cause) : cause.code === 'EPIPE' && !streamed
   }
+}
+
+function isNobody(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
 }
 
 function isErrorCode(code: string): code is ErrorCode {
@@ -53,10 +59,6 @@ async function errorFromResponse(response: IncomingMessage): Promise<DeltaBoxErr
   }
 }
 
-export function abortedError(signal: AbortSignal): DeltaBoxError {
-  return new DeltaBoxError('aborted', 'The operation was cancelled', { cause: signal.reason })
-}
-
 /** HTTP to one daemon, over a unix socket or TCP. */
 export class Transport {
   readonly #address: Address
@@ -70,7 +72,7 @@ export class Transport {
 
   /** Sends the call and gives the response once its head is there; an error status becomes the error it tells. */
   async send(call: Call): Promise<IncomingMessage> {
-    if (call.signal?.aborted) throw abortedError(call.signal)
+    throwIfAborted(call.signal)
     const response = await this.#exchange(call)
     if ((response.statusCode ?? 500) >= 400) throw await errorFromResponse(response)
     return response
@@ -79,13 +81,22 @@ export class Transport {
   #exchange(call: Call): Promise<IncomingMessage> {
     const json = call.json === undefined ? undefined : Buffer.from(JSON.stringify(call.json))
     const message = this.#open(call, json)
+    let sourceFault: DeltaBoxError | undefined
     return new Promise((resolve, reject) => {
       message.once('response', resolve)
-      message.once('error', (error: NodeJS.ErrnoException) => {
-        reject(call.signal?.aborted ? abortedError(call.signal) : new ConnectionError(error))
+      message.on('error', (error: NodeJS.ErrnoException) => {
+        if (call.signal?.aborted) reject(abortedError(call.signal))
+        else reject(sourceFault ?? new ConnectionError(error, call.body instanceof ReadableStream))
       })
       if (call.body instanceof ReadableStream) {
-        pipeline(call.body, message).catch((error: Error) => message.destroy(error))
+        call.body.once('error', (cause: Error) => {
+          sourceFault = new DeltaBoxError(
+            'invalid_request',
+            `The data to send cannot be read: ${cause.message}`,
+            { cause },
+          )
+        })
+        upload(call.body, message)
       } else {
         message.end(json ?? call.body)
       }
@@ -119,4 +130,16 @@ export class Transport {
       ...(call.signal ? { signal: call.signal } : {}),
     })
   }
+}
+
+/** Nothing of the source is taken before the daemon is known to be there, so that the call can be made again. */
+function upload(source: Readable, message: ClientRequest): void {
+  const start = (): void => {
+    // The message's own error event tells what went wrong; the answer may come before all was sent.
+    pipeline(source, message).catch((error: Error) => message.destroy(error))
+  }
+  message.once('socket', (socket) => {
+    if (socket.connecting) socket.once('connect', start)
+    else start()
+  })
 }

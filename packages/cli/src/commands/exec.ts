@@ -1,8 +1,10 @@
 import { Command } from 'commander'
 import { DeltaBoxError, Sandbox, type StartOptions } from 'deltabox'
-import { attach, terminalSize } from '../attach.js'
+import { attach, exitStatusOf } from '../attach.js'
 import { collectEnv, example, positive } from '../options.js'
 import { printJson, printLines } from '../report.js'
+import { signals } from '../signals.js'
+import { terminalSize } from '../terminal.js'
 
 interface ExecFlags {
   readonly interactive?: boolean
@@ -18,6 +20,7 @@ interface ExecFlags {
 function startOptions(flags: ExecFlags): StartOptions {
   return {
     stdin: flags.interactive ?? false,
+    signal: signals.cancelled,
     ...(flags.cwd === undefined ? {} : { cwd: flags.cwd }),
     ...(flags.env === undefined ? {} : { env: flags.env }),
     ...(flags.user === undefined ? {} : { user: flags.user }),
@@ -45,7 +48,7 @@ export async function execIn(box: Sandbox, argv: readonly string[], flags: ExecF
     const { stdin: _stdin, tty: _tty, ...rest } = options
     const result = await box.commands.run(argv, flags.interactive ? { ...rest, stdin: process.stdin } : rest)
     printJson(result)
-    return result.exitCode ?? 1
+    return exitStatusOf(result)
   }
   const handle = await box.commands.start(argv, options)
   return attach(handle, { stdin: flags.interactive ?? false, tty: flags.tty ?? false })

@@ -19,18 +19,21 @@ async function run(
   const handle = await box.commands.connect(process_, { attach: false, follow: flags.follow ?? false })
   if (flags.json) {
     const [stdout, stderr] = await Promise.all([text(handle.stdout), text(handle.stderr)])
-    printJson({ stdout, stderr })
+    printJson({ stdout, stderr, dropped: handle.dropped })
     return
   }
   try {
     await Promise.all([
-      handle.wait(),
       pipeline(handle.stdout, process.stdout, { end: false }),
       pipeline(handle.stderr, process.stderr, { end: false }),
     ])
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EPIPE') throw error
     handle.disconnect()
+  }
+  for (const name of ['stdout', 'stderr'] as const) {
+    const bytes = handle.dropped[name]
+    if (bytes > 0) process.stderr.write(`deltabox: the first ${bytes} bytes of ${name} are no longer kept\n`)
   }
 }
 

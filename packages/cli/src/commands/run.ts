@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { Sandbox } from 'deltabox'
 import { addCreateOptions, type CreateFlags, example, positive, toCreateOptions } from '../options.js'
+import { signals } from '../signals.js'
 import { execIn, withoutDashes } from './exec.js'
 
 interface RunFlags extends CreateFlags {
@@ -13,7 +14,7 @@ interface RunFlags extends CreateFlags {
 
 async function run(argv: string[], flags: RunFlags): Promise<void> {
   const { rm, interactive, tty, timeout, json, ...create } = flags
-  const box = await Sandbox.create(toCreateOptions(create))
+  const box = await Sandbox.create({ ...toCreateOptions(create), signal: signals.cancelled })
   try {
     process.exitCode = await execIn(box, withoutDashes(argv), {
       ...(interactive === undefined ? {} : { interactive }),

@@ -22,7 +22,7 @@ export async function planSeed(request: SeedRequest): Promise<Seed> {
   const system = request.base === '/' ? coverSystem() : await completeSystem(request.base)
   const secrets = request.base === '/' ? await findSecrets('/') : { files: [], directories: [] }
   const covered = prune([...system, ...secrets.directories])
-  const hidden = [...secrets.files, ...request.masks.map(path.posix.normalize), ...ownBelow(request)]
+  const hidden = [...secrets.files, ...request.masks.map(comparable), ...ownBelow(request)]
   const { hide, instead } = makeWay(hidden, request.workspace)
   return {
     hide: hide.filter((target) => !liesInOpaque(target, covered)),
@@ -65,6 +65,11 @@ function prune(directories: readonly SeedDirectory[]): SeedDirectory[] {
 
 function liesInOpaque(target: string, directories: readonly SeedDirectory[]): boolean {
   return directories.some(({ path: at, opaque }) => opaque && target.startsWith(`${at}/`))
+}
+
+/** `/a/../b/` is `/b`: paths are compared with one another as text. */
+function comparable(mask: string): string {
+  return path.posix.resolve('/', mask)
 }
 
 /** As the base shows them. */
