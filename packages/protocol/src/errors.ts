@@ -36,6 +36,11 @@ export const errorCatalogue = {
     meaning: 'The path does not exist inside the sandbox.',
     remedy: 'Check the path; relative paths start at the sandbox’s working directory.',
   },
+  checkpoint_not_found: {
+    status: 404,
+    meaning: 'No checkpoint has this id.',
+    remedy: 'Look at the checkpoints with `deltabox tree`.',
+  },
   base_not_found: {
     status: 400,
     meaning: 'The base is not a directory on this host.',
@@ -66,6 +71,34 @@ export const errorCatalogue = {
     status: 409,
     meaning: 'Another operation on this sandbox excludes this one.',
     remedy: 'Wait for the other operation and try again.',
+  },
+  checkpoint_refused: {
+    status: 409,
+    meaning:
+      'A process of the sandbox holds something that no checkpoint can carry over, so none was taken and it runs on.',
+    remedy:
+      'End the processes that `details.objects` names, or let them close what it names; then try again.',
+  },
+  checkpoint_failed: {
+    status: 500,
+    meaning: 'A step of the checkpoint failed; it was undone and the sandbox runs on as before.',
+    remedy: 'The message names the step and the reason; `deltabox doctor` checks the machine.',
+  },
+  checkpoint_of_other_base: {
+    status: 409,
+    meaning: 'The checkpoint (or sandbox) does not descend from the same first sandbox.',
+    remedy: 'Choose one of the same tree (`deltabox tree SANDBOX`), or fork the checkpoint instead.',
+  },
+  rollback_failed: {
+    status: 500,
+    meaning: 'A step of the rollback failed; the sandbox runs on as before.',
+    remedy: 'The message names the step and the reason; `deltabox doctor` checks the machine.',
+  },
+  fork_failed: {
+    status: 500,
+    meaning: 'Not all of the sandboxes asked for could be made, so none was.',
+    remedy:
+      'The message names the reason; ask for fewer, or take those that can be made (`partial`, `--partial`).',
   },
   command_not_found: {
     status: 422,
@@ -184,9 +217,19 @@ export const errorCatalogue = {
     meaning: 'The programs of this checkout are not built.',
     remedy: 'Run `make build` in the checkout.',
   },
+  tool_missing: {
+    status: 500,
+    meaning: 'A program of the host that this command runs is not installed.',
+    remedy: 'Install the package that the message names and try again.',
+  },
+  volume_failed: {
+    status: 500,
+    meaning: 'The image of a volume could not be made or mounted.',
+    remedy: 'The message names the step and the reason; what the step before it made was removed.',
+  },
   needs_root: {
     status: 403,
-    meaning: 'The daemon needs root to make sandboxes.',
+    meaning: 'Only root may do this: the daemon makes sandboxes, `deltabox volume` mounts.',
     remedy: 'Run the command with sudo, or point DELTABOX_URL at a running daemon.',
   },
   data_dir_locked: {

@@ -1,3 +1,4 @@
+export * from './checkpoints.js'
 export * from './commands.js'
 export * from './errors.js'
 export * from './files.js'

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 
-/** Letters, digits, dot, dash and underscore; ids start with `sb-`, so a name may not. */
-export const SandboxName = Type.String({ pattern: '^(?!sb-)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' })
+/** Letters, digits, dot, dash and underscore. What means something else is no name: ids and `base`. */
+export const SandboxName = Type.String({ pattern: '^(?!sb-|cp-|base$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' })
 
 export const EnvVars = Type.Record(
   Type.String({ pattern: '^[^=\\u0000]+$' }),
@@ -56,6 +56,10 @@ export const SandboxInfo = Type.Object({
     pids: Type.Union([Type.Integer(), Type.Null()]),
     diskBytes: Type.Union([Type.Integer(), Type.Null()]),
   }),
+  checkpoint: Type.Union([Type.String(), Type.Null()], {
+    description:
+      'The id of the one it stands on: last taken, rolled back to or forked from. null: on its base.',
+  }),
   createdAt: Type.String({ description: 'ISO 8601.' }),
 })
 export type SandboxInfo = Static<typeof SandboxInfo>
@@ -71,6 +75,23 @@ export type SandboxList = Static<typeof SandboxList>
 
 export const RenameSandbox = Type.Object({ name: SandboxName }, { additionalProperties: false })
 export type RenameSandbox = Static<typeof RenameSandbox>
+
+export const RemoveSandboxQuery = Type.Object(
+  {
+    checkpoints: Type.Optional(
+      Type.Boolean({
+        description: 'Remove also those taken of it that nothing else needs. Default: false, all are kept.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type RemoveSandboxQuery = Static<typeof RemoveSandboxQuery>
+
+export const RemovedSandbox = Type.Object({
+  checkpoints: Type.Integer({ description: 'How many of those taken of it are left.' }),
+})
+export type RemovedSandbox = Static<typeof RemovedSandbox>
 
 export const SandboxStats = Type.Object({
   memoryBytes: Type.Optional(Type.Integer()),

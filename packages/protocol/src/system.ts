@@ -23,7 +23,14 @@ export const DaemonInfo = Type.Object({
 })
 export type DaemonInfo = Static<typeof DaemonInfo>
 
-export const Check = Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.String() })
+export const Check = Type.Object({
+  name: Type.String(),
+  ok: Type.Boolean(),
+  required: Type.Optional(
+    Type.Boolean({ description: 'false: DeltaBox works without it, less well. Default: true.' }),
+  ),
+  detail: Type.String(),
+})
 export const DoctorReport = Type.Object({ ok: Type.Boolean(), checks: Type.Array(Check) })
 export type DoctorReport = Static<typeof DoctorReport>
 
@@ -35,12 +42,17 @@ export const DaemonEvent = Type.Object({
     Type.Literal('sandbox.dead'),
     Type.Literal('sandbox.renamed'),
     Type.Literal('sandbox.disk-limit'),
+    Type.Literal('sandbox.rolled-back'),
+    Type.Literal('sandbox.forked'),
+    Type.Literal('checkpoint.created'),
+    Type.Literal('checkpoint.removed'),
     Type.Literal('process.started'),
     Type.Literal('process.exited'),
   ]),
   at: Type.String(),
   sandbox: Type.String(),
   process: Type.Optional(Type.String()),
+  checkpoint: Type.Optional(Type.String()),
   reason: Type.Optional(Type.String()),
 })
 export type DaemonEvent = Static<typeof DaemonEvent>

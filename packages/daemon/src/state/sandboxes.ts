@@ -107,6 +107,7 @@ function infoOf(row: SandboxRow): SandboxInfo {
     cwd: row.cwd,
     net: row.net,
     limits: { memoryBytes: row.memoryBytes, cpus: row.cpus, pids: row.pids, diskBytes: row.diskBytes },
+    checkpoint: null,
     createdAt: new Date(row.createdAt).toISOString(),
   }
 }
