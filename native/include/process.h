@@ -36,6 +36,7 @@ struct input {
 struct process {
     char id[ID_MAX + 1];
     struct sandbox *sandbox;
+    const struct cell *cell; /* NULL once that is gone */
     struct child child;
     int pidfd;
     pid_t pid; /* inside */

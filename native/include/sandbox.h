@@ -3,27 +3,32 @@
 
 #include "cell.h"
 #include "cgroup.h"
-#include "engine.h"
-#include "root.h"
-
-#define ID_MAX 40
+#include "layer.h"
 
 struct process;
 
 struct sandbox {
     char id[ID_MAX + 1];
-    char *dir;
+    char *dir, *hostname;
+    struct base *base;
+    struct chain chain; /* frozen layers, below the head */
+    char *head;         /* the layer that is written to */
+    int *trees;         /* the mounts, one per tree of the base */
     struct cell *cell;
+    struct cell *leaving; /* the one a rollback has left, until all in it is reaped */
     struct cgroup cgroup;
-    struct volume *volumes;
-    size_t volume_count;
     struct process *processes;
+    bool host_net;
     int64_t oom_kills; /* seen so far */
     bool dead;         /* its init has ended */
     struct {
         bool asked, remove, for_exit;
         struct reply_to reply_to;
     } destroy;
+    struct {
+        struct reply_to reply_to;
+        struct out ok;
+    } rollback; /* of the cell that is being left */
     struct sandbox *next;
 };
 
@@ -33,11 +38,26 @@ extern struct sandbox *sandboxes;
 struct sandbox *arg_sandbox(item args, struct err *err);
 struct sandbox *arg_live_sandbox(item args, struct err *err);
 struct sandbox *sandbox_find(const char *id);
-int arg_id(item args, const char *key, char out[ID_MAX + 1], struct err *err);
 
+/* rollback.c: finishes a rollback once the last process of the cell it leaves is reaped. */
+void rollback_progress(struct sandbox *sandbox);
 /* Finishes a destruction once the last process is reaped. */
 void sandbox_maybe_gone(struct sandbox *sandbox);
+/* What ended in `cell` is told, its last output taken. */
+void sandbox_report_ended(struct sandbox *sandbox, const struct cell *cell);
+bool sandbox_all_reaped(const struct sandbox *sandbox, const struct cell *cell);
+void sandbox_free(struct sandbox *sandbox);
+void sandbox_init_ended(struct child *child, const siginfo_t *info);
 /* Blocks until every process of the sandbox is gone, and removes its cgroups: for the end of the engine. */
 void sandbox_kill_and_wait(struct sandbox *sandbox);
 /* Sends the signal to every process but the init; returns how many. */
 int sandbox_signal(struct sandbox *sandbox, int signal);
+
+/* create.c: mounts the trees of `chain` and `head` and puts them up as the root of a new cell. */
+struct standing {
+    struct cell *cell;
+    int *trees;
+};
+int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
+                  const char *head, struct out *timings, struct err *err);
+void trees_free(int *trees, size_t count);

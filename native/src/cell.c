@@ -322,6 +322,43 @@ pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd)
     return pid;
 }
 
+/* ---- the user namespace alone ---- */
+
+static pid_t start_holder(int *pidfd)
+{
+    struct clone_args args = {
+        .flags = CLONE_PIDFD | CLONE_NEWUSER,
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    pid_t pid = sys_clone3(&args);
+
+    while (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        pause();
+    }
+    return pid;
+}
+
+int cell_user_namespace(struct err *err)
+{
+    struct child holder = {0};
+    int pidfd = -1, result;
+    pid_t pid = start_holder(&pidfd);
+
+    if (pid < 0) {
+        return err_system(err, errno, "make user namespace", "base");
+    }
+    cleanup_fd holder_pidfd = pidfd;
+    (void)holder_pidfd;
+    child_watch(&holder, pid, NULL, NULL);
+    if ((result = write_id_map(pid, "uid_map")) == 0 && (result = write_id_map(pid, "gid_map")) == 0) {
+        result = open_namespace(pid, "user");
+    }
+    child_kill_and_wait(&holder);
+    return result < 0 ? err_system(err, -result, "make user namespace", "base") : result;
+}
+
 /* ---- warm cells ---- */
 
 static struct cell *cell_new(bool host_net, struct err *err)

@@ -256,20 +256,27 @@ static int walk_directory(struct walk *walk, const struct views *views)
     return views->lower >= 0 ? each_name(walk, views, views->lower, true) : 0;
 }
 
+struct question {
+    const struct sandbox *sandbox;
+    size_t tree;
+};
+
 static int changes_work(struct job_out *out, void *argument, struct out *ok, struct err *err)
 {
-    const struct volume *volume = argument;
+    const struct question *question = argument;
+    const struct sandbox *sandbox = question->sandbox;
+    const char *source = sandbox->base->trees[question->tree].source;
     struct walk walk = {.out = out, .err = err};
-    char path[4096];
 
     (void)ok;
-    snprintf(path, sizeof path, "%s/upper", volume->dir);
-    cleanup_fd upper = open(path, OPEN_DIRECTORY);
-    cleanup_fd lower = open(volume->source, OPEN_DIRECTORY);
-    if (upper < 0 || lower < 0) {
-        return err_system(err, errno, "open directory", "%s", upper < 0 ? path : volume->source);
+    /* with frozen layers below it the upper alone does not tell where to look */
+    cleanup_fd upper =
+        chain_length(&sandbox->chain) > 0 ? -1 : layer_open_upper(sandbox->head, question->tree);
+    cleanup_fd lower = open(source, OPEN_DIRECTORY);
+    if (lower < 0) {
+        return err_system(err, errno, "open directory", "%s", source);
     }
-    const struct views views = {.upper = upper, .merged = volume->mount, .lower = lower};
+    const struct views views = {.upper = upper, .merged = sandbox->trees[question->tree], .lower = lower};
     int result = walk_directory(&walk, &views);
     send_changes(&walk);
     out_free(&walk.changes);
@@ -278,16 +285,16 @@ static int changes_work(struct job_out *out, void *argument, struct out *ok, str
 
 int op_volume_changes(struct request *request, struct err *err)
 {
-    struct sandbox *sandbox = arg_sandbox(request->args, err);
+    struct question question = {.sandbox = arg_sandbox(request->args, err)};
     cleanup_free char *path = NULL;
 
-    if (!sandbox || arg_string(request->args, "path", &path, err) < 0) {
+    if (!question.sandbox || arg_string(request->args, "path", &path, err) < 0) {
         return -1;
     }
-    for (size_t i = 0; i < sandbox->volume_count; i++) {
-        if (strcmp(sandbox->volumes[i].path, path) == 0) {
-            return job_start(&request->reply_to, changes_work, &sandbox->volumes[i], err);
+    for (question.tree = 1; question.tree < question.sandbox->base->tree_count; question.tree++) {
+        if (strcmp(question.sandbox->base->trees[question.tree].path, path) == 0) {
+            return job_start(&request->reply_to, changes_work, &question, err);
         }
     }
-    return err_set(err, ERR_BAD_REQUEST, "%s has no volume at %s", sandbox->id, path);
+    return err_set(err, ERR_BAD_REQUEST, "%s has no volume at %s", question.sandbox->id, path);
 }

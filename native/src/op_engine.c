@@ -1,4 +1,5 @@
 /* Operations on the engine itself. */
+#include <time.h>
 #include <unistd.h>
 
 #include "cell.h"
@@ -10,6 +11,14 @@
 #include "server.h"
 
 struct engine engine;
+
+uint64_t now_usec(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
 
 int op_hello(struct request *request, struct err *err)
 {
@@ -35,6 +44,7 @@ int op_hello(struct request *request, struct err *err)
         out_map(ok);
         out_key_text(ok, "sandbox", sandbox->id);
         out_key_bool(ok, "dead", sandbox->dead);
+        out_key_text(ok, "head", sandbox->head);
         out_key_uint(ok, "initPid", (uint64_t)(sandbox->dead ? 0 : sandbox->cell->init.pid));
         out_text(ok, "processes");
         out_list(ok);

@@ -141,6 +141,7 @@ static void process_ended(struct child *child, const siginfo_t *info)
     if (!process->started) { /* the failure was replied */
         process_unlink_output(process);
         process_free(process);
+        rollback_progress(sandbox);
         sandbox_maybe_gone(sandbox);
         return;
     }
@@ -158,6 +159,7 @@ static void process_ended(struct child *child, const siginfo_t *info)
     stream_drain(&process->streams[0]);
     stream_drain(&process->streams[1]);
     process_progress(process);
+    rollback_progress(sandbox);
     sandbox_maybe_gone(sandbox);
 }
 
@@ -308,6 +310,7 @@ static struct process *process_new(struct sandbox *sandbox, const char *id, cons
     }
     strcpy(process->id, id);
     process->sandbox = sandbox;
+    process->cell = sandbox->cell;
     process->pidfd = process->terminal = process->report_fd = process->input.fd = -1;
     process->has_terminal = start->terminal;
     process->has_stdin = start->has_stdin || start->terminal;

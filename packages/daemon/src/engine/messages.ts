@@ -16,6 +16,8 @@ export interface EngineProcess {
 export interface EngineSandbox {
   readonly sandbox: string
   readonly dead: boolean
+  /** The layer that is written to. */
+  readonly head: string
   readonly initPid: number
   readonly processes: readonly EngineProcess[]
 }
@@ -47,14 +49,25 @@ export interface Seed {
   readonly files: readonly SeedFile[]
 }
 
+export interface BaseParameters {
+  readonly base: string
+  /** Made and removed by the engine. */
+  readonly dir: string
+  readonly source: string
+  readonly seed: Seed
+  readonly volumes: readonly { readonly path: string; readonly source: string }[]
+}
+
 export interface CreateParameters {
   readonly sandbox: string
+  readonly base: string
   readonly dir: string
+  /** Frozen layers, newest first. */
+  readonly layers: readonly string[]
+  /** An empty directory: the layer that will be written to. */
+  readonly head: string
   readonly hostname: string
   readonly net: 'none' | 'host'
-  readonly base: string
-  readonly seed: Seed
-  readonly volumes: readonly { readonly path: string; readonly source: string; readonly dir: string }[]
   readonly limits: { readonly memoryBytes?: number; readonly pids?: number; readonly cpus?: number }
 }
 
@@ -130,9 +143,15 @@ interface Operations {
   hello: Operation<{ version: number }, Hello>
   'cells.warm': Operation<{ count: number }, { count: number }>
   'engine.exit': Operation<Nothing, Nothing>
+  'base.open': Operation<BaseParameters, { timings: Readonly<Record<string, number>> }>
+  'base.close': Operation<{ base: string }, Nothing>
   'sandbox.create': Operation<
     CreateParameters,
     { initPid: number; cgroups: readonly string[]; timings: Readonly<Record<string, number>> }
+  >
+  'sandbox.rollback': Operation<
+    InSandbox & { layers: readonly string[]; head: string },
+    { initPid: number; stopped: number; timings: Readonly<Record<string, number>> }
   >
   'sandbox.destroy': Operation<InSandbox & { remove: boolean }, Nothing>
   'sandbox.stats': Operation<

@@ -1,5 +1,6 @@
 /** Bringing a workspace's changes to the directory on the host that it came from: all of them, or none. */
-import type { FileHandle } from 'node:fs/promises'
+import { type FileHandle, readdir } from 'node:fs/promises'
+import path from 'node:path'
 import { type AppliedChanges, type ApplyWorkspace, DeltaBoxError } from '@deltabox/protocol'
 import { type HostNode, type Plan, planChanges, type Step } from '../deltafs/change-plan.js'
 import { HostTree, NotThereError, type Owner, typeOf } from '../deltafs/host-tree.js'
@@ -89,7 +90,7 @@ async function hiddenDeletions(
 ): Promise<EngineChange[]> {
   if (applied.size === 0) return []
   const told = new Set(changes.map((change) => Buffer.from(change.path).toString('latin1')))
-  const upper = await HostTree.open(state.families.workspaceUpper(sandbox.engine, sandbox.id))
+  const upper = await HostTree.open(await workspaceUpper(state, sandbox))
   try {
     const deletions: EngineChange[] = []
     for (const name of applied.keys()) {
@@ -100,6 +101,13 @@ async function hiddenDeletions(
   } finally {
     await upper.close()
   }
+}
+
+/** No checkpoint has frozen a layer of it: what the sandbox changed is in the only one there is. */
+async function workspaceUpper(state: State, sandbox: SandboxRow): Promise<string> {
+  const layers = path.dirname(state.families.layerDirectory(sandbox.engine, 'head'))
+  const [head] = await readdir(layers)
+  return path.join(layers, head ?? '', 'fs1', 'upper')
 }
 
 async function look({ tree }: Job, path: Buffer): Promise<HostNode | undefined> {

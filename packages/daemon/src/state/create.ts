@@ -5,10 +5,10 @@ import path from 'node:path'
 import { type CreatedSandbox, type CreateSandbox, DeltaBoxError, type ErrorCode } from '@deltabox/protocol'
 import { planSeed } from '../deltafs/seed.js'
 import { EngineError } from '../engine/client.js'
-import type { CreateParameters, Ok, Seed } from '../engine/messages.js'
+import type { BaseParameters, CreateParameters, Ok, Seed } from '../engine/messages.js'
 import { explain } from './engine-errors.js'
 import type { Family } from './families.js'
-import { newSandboxId } from './ids.js'
+import { newLayerId, newSandboxId } from './ids.js'
 import type { SandboxRow } from './sandbox-table.js'
 import { getSandbox, requireFreeName } from './sandboxes.js'
 import type { State } from './state.js'
@@ -143,9 +143,12 @@ async function makeIn(
       createdAt: Date.now(),
     })
     await mkdir(state.families.sandboxDirectory(family.id, sandbox.id), { mode: 0o700 })
-    const made = await askEngine(state, family, parametersOf(state, family, sandbox, seed), request)
+    const { timings } = await family.client.request('base.open', baseOf(state, family, sandbox, seed))
+    const parameters = parametersOf(state, family, sandbox, newLayerId())
+    await mkdir(parameters.head, { mode: 0o700 })
+    const made = await askEngine(state, family, parameters, request)
     state.store.sandboxes.setRunning(sandbox.id, made)
-    return mapValues(made.timings, (usec) => usec / 1000)
+    return mapValues({ ...timings, ...made.timings }, (usec) => usec / 1000)
   } catch (error) {
     state.store.forgetSandbox(sandbox.id)
     await state.families.end(family)
@@ -154,20 +157,27 @@ async function makeIn(
   }
 }
 
-function parametersOf(state: State, family: Family, sandbox: NewSandbox, seed: Seed): CreateParameters {
-  const { families } = state
-  const { id, base, net, workspace, memoryBytes, pids, cpus } = sandbox
+function baseOf(state: State, family: Family, sandbox: NewSandbox, seed: Seed): BaseParameters {
+  const { base, workspace } = sandbox
+  return {
+    base: family.id,
+    dir: state.families.baseDirectory(family.id),
+    source: base,
+    seed,
+    volumes: workspace === null ? [] : [{ path: workspace, source: workspace }],
+  }
+}
+
+function parametersOf(state: State, family: Family, sandbox: NewSandbox, head: string): CreateParameters {
+  const { id, net, memoryBytes, pids, cpus } = sandbox
   return {
     sandbox: id,
-    dir: families.sandboxDirectory(family.id, id),
+    base: family.id,
+    dir: state.families.sandboxDirectory(family.id, id),
+    layers: [],
+    head: state.families.layerDirectory(family.id, head),
     hostname: hostnameOf(sandbox),
     net,
-    base,
-    seed,
-    volumes:
-      workspace === null
-        ? []
-        : [{ path: workspace, source: workspace, dir: families.workspaceDirectory(family.id, id) }],
     limits: {
       ...(memoryBytes === null ? {} : { memoryBytes }),
       ...(pids === null ? {} : { pids }),

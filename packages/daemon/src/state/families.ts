@@ -62,13 +62,13 @@ export class Families {
     return path.join(this.directory(id), 'sandboxes', sandbox)
   }
 
-  /** The directory that the engine keeps a sandbox's workspace in. */
-  workspaceDirectory(id: string, sandbox: string): string {
-    return path.join(this.sandboxDirectory(id, sandbox), 'workspace')
+  /** Where the engine keeps what the family's sandboxes start from mounted, in its own mount namespace. */
+  baseDirectory(id: string): string {
+    return path.join(this.directory(id), 'base')
   }
 
-  workspaceUpper(id: string, sandbox: string): string {
-    return path.join(this.workspaceDirectory(id, sandbox), 'upper')
+  layerDirectory(id: string, layer: string): string {
+    return path.join(this.directory(id), 'layers', layer)
   }
 
   socket(id: string): string {
@@ -113,7 +113,9 @@ export class Families {
     const slot = this.#freeSlot()
     this.#store.engines.insert(id, slot, spare)
     try {
-      await mkdir(path.join(this.directory(id), 'sandboxes'), { recursive: true, mode: 0o700 })
+      for (const part of ['sandboxes', 'layers']) {
+        await mkdir(path.join(this.directory(id), part), { recursive: true, mode: 0o700 })
+      }
       await launchEngine({
         program: enginePath,
         socketPath: this.socket(id),

@@ -10,3 +10,4 @@ function randomName(length: number): string {
 export const newSandboxId = (): string => `sb-${randomName(10)}`
 export const newProcessId = (): string => `p-${randomName(8)}`
 export const newEngineId = (): string => randomName(8)
+export const newLayerId = (): string => `l-${randomName(10)}`

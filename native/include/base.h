@@ -1,0 +1,27 @@
+/* A base: what the sandboxes of one family start from. For each tree (the root, then the volumes) a read-only overlay
+ * of a seed over a host directory with shifted ids, kept mounted in the engine's own mount namespace. */
+#pragma once
+
+#include "engine.h"
+#include "error.h"
+
+#define ID_MAX 40
+
+struct base_tree {
+    char *path;   /* inside; "/" for the root */
+    char *source; /* host directory */
+    int mount;    /* the read-only overlay */
+};
+
+struct base {
+    char id[ID_MAX + 1];
+    char *dir; /* mount point of its workshop */
+    struct base_tree *trees;
+    size_t tree_count;
+    unsigned users; /* sandboxes */
+    struct base *next;
+};
+
+/* The base a request names in `base`; NULL with err filled. */
+struct base *arg_base(item args, struct err *err);
+int arg_id(item args, const char *key, char out[ID_MAX + 1], struct err *err);

@@ -1,0 +1,29 @@
+/* Layers on disk: per tree of the base a directory with an upper and a work directory. */
+#pragma once
+
+#include "base.h"
+
+#define CHAIN_MAX 500
+
+/* Newest first: absolute directories. */
+struct chain {
+    char **layers; /* NULL-terminated */
+};
+
+int arg_chain(item args, const char *key, struct chain *chain, struct err *err);
+void chain_free(struct chain *chain);
+size_t chain_length(const struct chain *chain);
+/* A copy with `head` in front; the caller frees it. */
+struct chain chain_push(const struct chain *chain, const char *head);
+
+/* fsN/upper of a layer for reading, or -errno. */
+int layer_open_upper(const char *layer, size_t tree);
+/* Makes fsN/{upper,work} for every tree; the roots look like those of the newest layer below. */
+int layer_make(const char *layer, const struct base *base, const struct chain *below, struct err *err);
+/* Removes what layer_make made. */
+void layer_unmake(const char *layer);
+
+/* A tree as a chain shows it: an overlay of the chain over the base, with the head's upper (NULL: read-only).
+ * Returns the detached mount, or -1 with err. */
+int layer_mount(const struct base *base, size_t tree, const struct chain *chain, const char *head,
+                struct err *err);

@@ -1,0 +1,233 @@
+#include "layer.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "fd.h"
+#include "overlay.h"
+#include "tree.h"
+
+#define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+/* ---- chains ---- */
+
+int arg_chain(item args, const char *key, struct chain *chain, struct err *err)
+{
+    if (arg_strings(args, key, &chain->layers, err) < 0) {
+        return -1;
+    }
+    if (chain_length(chain) > CHAIN_MAX) {
+        return err_set(err, ERR_BAD_REQUEST, "%s: at most %d layers", key, CHAIN_MAX);
+    }
+    for (char **layer = chain->layers; *layer; layer++) {
+        if ((*layer)[0] != '/') {
+            return err_set(err, ERR_BAD_REQUEST, "%s: absolute paths wanted", key);
+        }
+    }
+    return 0;
+}
+
+void chain_free(struct chain *chain)
+{
+    strings_free(chain->layers);
+    chain->layers = NULL;
+}
+
+size_t chain_length(const struct chain *chain)
+{
+    size_t count = 0;
+
+    while (chain->layers && chain->layers[count]) {
+        count++;
+    }
+    return count;
+}
+
+static char *copy_string(const char *text)
+{
+    char *copy = strdup(text);
+
+    if (!copy) {
+        die("out of memory");
+    }
+    return copy;
+}
+
+struct chain chain_push(const struct chain *chain, const char *head)
+{
+    size_t count = chain_length(chain);
+    struct chain pushed = {.layers = calloc(count + 2, sizeof *pushed.layers)};
+
+    if (!pushed.layers) {
+        die("out of memory");
+    }
+    pushed.layers[0] = copy_string(head);
+    for (size_t i = 0; i < count; i++) {
+        pushed.layers[i + 1] = copy_string(chain->layers[i]);
+    }
+    return pushed;
+}
+
+/* ---- on disk ---- */
+
+int layer_open_upper(const char *layer, size_t tree)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/fs%zu/upper", layer, tree);
+    int fd = open(path, OPEN_DIRECTORY);
+    return fd < 0 ? -errno : fd;
+}
+
+/* The kernel's own attributes describe a place in one stack; everything else belongs to the directory. */
+static int copy_xattrs(int from, int to)
+{
+    static char names[65536], value[65536];
+    ssize_t len = flistxattr(from, names, sizeof names);
+
+    for (const char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
+        if (strncmp(name, "trusted.overlay.", strlen("trusted.overlay.")) == 0) {
+            continue;
+        }
+        ssize_t size = fgetxattr(from, name, value, sizeof value);
+        if (size < 0 || fsetxattr(to, name, value, (size_t)size, 0) < 0) {
+            return -errno;
+        }
+    }
+    return len < 0 && errno != ENOTSUP ? -errno : 0;
+}
+
+/* The top of the stack decides how the root of a tree looks. */
+static int copy_root(int from, int to)
+{
+    struct stat st;
+
+    if (fstat(from, &st) < 0 || fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0) {
+        return -errno;
+    }
+    int result = copy_xattrs(from, to);
+    const struct timespec times[] = {st.st_atim, st.st_mtim};
+    return result < 0 ? result : futimens(to, times) < 0 ? -errno : 0;
+}
+
+static int open_top(const struct base *base, size_t tree, const struct chain *below)
+{
+    if (below->layers && below->layers[0]) {
+        return layer_open_upper(below->layers[0], tree);
+    }
+    int fd = openat(base->trees[tree].mount, ".", OPEN_DIRECTORY);
+    return fd < 0 ? -errno : fd;
+}
+
+static int make_tree(int layer, size_t tree, const struct base *base, const struct chain *below)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "fs%zu", tree);
+    if (mkdirat(layer, name, 0700) < 0) {
+        return -errno;
+    }
+    cleanup_fd dir = openat(layer, name, OPEN_DIRECTORY);
+    if (dir < 0 || mkdirat(dir, "upper", 0700) < 0 || mkdirat(dir, "work", 0700) < 0) {
+        return -errno;
+    }
+    cleanup_fd upper = openat(dir, "upper", OPEN_DIRECTORY);
+    if (upper < 0) {
+        return -errno;
+    }
+    cleanup_fd top = open_top(base, tree, below);
+    return top < 0 ? top : copy_root(top, upper);
+}
+
+int layer_make(const char *layer, const struct base *base, const struct chain *below, struct err *err)
+{
+    cleanup_fd dir = open(layer, OPEN_DIRECTORY);
+
+    if (dir < 0) {
+        return err_system(err, errno, "open layer", "%s", layer);
+    }
+    for (size_t tree = 0; tree < base->tree_count; tree++) {
+        int result = make_tree(dir, tree, base, below);
+        if (result < 0) {
+            return err_system(err, -result, "make layer", "%s", layer);
+        }
+    }
+    return 0;
+}
+
+void layer_unmake(const char *layer)
+{
+    cleanup_fd dir = open(layer, OPEN_DIRECTORY);
+    char name[32];
+
+    for (size_t tree = 0; dir >= 0; tree++) {
+        struct stat st;
+        snprintf(name, sizeof name, "fs%zu", tree);
+        if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            return;
+        }
+        int result = tree_remove(dir, name);
+        if (result < 0) {
+            log_line("remove %s/%s: %s", layer, name, strerror(-result));
+        }
+    }
+}
+
+/* ---- mounting ---- */
+
+static int open_lowers(const struct base *base, size_t tree, const struct chain *chain, int *lowers,
+                       size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        lowers[i] = layer_open_upper(chain->layers[i], tree);
+        if (lowers[i] < 0) {
+            return err_system(err, -lowers[i], "open layer", "%s", chain->layers[i]);
+        }
+    }
+    lowers[count] = base->trees[tree].mount;
+    return 0;
+}
+
+static int open_head(const char *head, size_t tree, int *upper, int *work)
+{
+    char path[PATH_MAX];
+
+    *upper = layer_open_upper(head, tree);
+    if (*upper < 0) {
+        return *upper;
+    }
+    snprintf(path, sizeof path, "%s/fs%zu/work", head, tree);
+    *work = open(path, OPEN_DIRECTORY);
+    return *work < 0 ? -errno : 0;
+}
+
+int layer_mount(const struct base *base, size_t tree, const struct chain *chain, const char *head,
+                struct err *err)
+{
+    int lowers[CHAIN_MAX + 1];
+    size_t count = chain_length(chain);
+    cleanup_fd upper = -1, work = -1;
+
+    memset(lowers, -1, sizeof lowers);
+    int result = head ? open_head(head, tree, &upper, &work) : 0;
+    if (result < 0) {
+        return err_system(err, -result, "open layer", "%s", head);
+    }
+    result = open_lowers(base, tree, chain, lowers, count, err);
+    if (result == 0) {
+        const struct overlay_plan plan = {.lowers = lowers, .count = count + 1, .upper = upper, .work = work};
+        result = overlay_mount(&plan);
+        if (result < 0) {
+            result = err_system(err, -result, "mount overlay", "%s on %s", head ? head : "chain",
+                                base->trees[tree].path);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        fd_close(&lowers[i]);
+    }
+    return result;
+}

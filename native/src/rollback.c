@@ -1,0 +1,90 @@
+/* A sandbox goes back to an earlier chain: a new cell is built on it completely before the old one is killed. */
+#include <signal.h>
+#include <string.h>
+
+#include "fd.h"
+#include "file.h"
+#include "process.h"
+#include "sandbox.h"
+#include "server.h"
+
+/* Replies once nothing of the old cell is left. */
+void rollback_progress(struct sandbox *sandbox)
+{
+    struct cell *old = sandbox->leaving;
+
+    if (!old || !sandbox_all_reaped(sandbox, old)) {
+        return;
+    }
+    sandbox->leaving = NULL;
+    sandbox_report_ended(sandbox, old);
+    for (struct process *process = sandbox->processes; process; process = process->next) {
+        if (process->cell == old) {
+            process->cell = NULL;
+        }
+    }
+    cell_release(old);
+    free(old);
+    reply_ok(&sandbox->rollback.reply_to, &sandbox->rollback.ok);
+    out_free(&sandbox->rollback.ok);
+    sandbox_maybe_gone(sandbox);
+}
+
+static void old_init_ended(struct child *child, const siginfo_t *info)
+{
+    (void)info;
+    rollback_progress(child->owner);
+}
+
+static void leave(struct sandbox *sandbox, const struct standing *standing)
+{
+    sandbox->leaving = sandbox->cell;
+    sandbox->leaving->init.ended = old_init_ended;
+    trees_free(sandbox->trees, sandbox->base->tree_count);
+    files_close_of(sandbox);
+    sandbox->cell = standing->cell;
+    sandbox->trees = standing->trees;
+    sandbox->cell->init.ended = sandbox_init_ended;
+    sandbox->cell->init.owner = sandbox;
+}
+
+int op_sandbox_rollback(struct request *request, struct err *err)
+{
+    struct sandbox *sandbox = arg_live_sandbox(request->args, err);
+    struct chain chain = {0};
+    struct standing standing;
+    cleanup_free char *head = NULL;
+    uint64_t start = now_usec();
+
+    if (!sandbox || arg_string(request->args, "head", &head, err) < 0) {
+        return -1;
+    }
+    if (sandbox->leaving) {
+        return err_set(err, ERR_BUSY, "%s is being rolled back", sandbox->id);
+    }
+    out_text(&request->ok, "timings");
+    out_map(&request->ok);
+    if (arg_chain(request->args, "layers", &chain, err) < 0 ||
+        standing_make(&standing, sandbox, &chain, head, &request->ok, err) < 0) {
+        chain_free(&chain);
+        return -1;
+    }
+    out_key_uint(&request->ok, "total", now_usec() - start);
+    out_end(&request->ok);
+    out_key_uint(&request->ok, "initPid", (uint64_t)standing.cell->init.pid);
+    out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_signal(sandbox, 0));
+    leave(sandbox, &standing);
+    chain_free(&sandbox->chain);
+    free(sandbox->head);
+    sandbox->chain = chain;
+    sandbox->head = strdup(head);
+    if (!sandbox->head) {
+        die("out of memory");
+    }
+    sandbox->rollback.reply_to = request->reply_to;
+    sandbox->rollback.ok = request->ok;
+    request->ok = (struct out){0};
+    /* The kernel kills everything in a pid namespace with its init. */
+    kill(sandbox->leaving->init.pid, SIGKILL);
+    return OP_LATER;
+}
