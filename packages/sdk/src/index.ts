@@ -1,17 +1,25 @@
 export type {
   AppliedChanges,
+  BaseNode,
   Change,
+  CheckpointInfo,
+  CheckpointNode,
   DoctorReport,
   ErrorCode,
+  FileChange,
   FileEntry,
   FileStat,
   ProcessInfo,
+  RemovedSandbox,
+  RolledBack,
   SandboxInfo,
+  SandboxNode,
   SandboxStats,
   TtySize,
 } from '@deltabox/protocol'
 export { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
 export type { CallOptions } from './cancel.js'
+export { Checkpoint, type CheckpointOptions } from './checkpoint.js'
 export { Client, type ClientOptions } from './client.js'
 export type { CollectOptions } from './collect.js'
 export { CommandHandle, type ExitStatus } from './command-handle.js'
@@ -22,8 +30,10 @@ export {
   type RunOptions,
   type StartOptions,
 } from './commands.js'
+export type { StateReference } from './compare.js'
 export { doctor } from './doctor.js'
 export { Files, type WriteData, type WriteOptions } from './files.js'
-export { type CreateOptions, Sandbox } from './sandbox.js'
+export type { ForkOptions } from './fork.js'
+export { type CreateOptions, type KillOptions, Sandbox } from './sandbox.js'
 export { Shell, type ShellOptions, type ShellResult, type ShellRunOptions } from './shell.js'
 export { parseSize } from './size.js'

@@ -1,17 +1,28 @@
 import { resolve } from 'node:path'
 import type {
   AppliedChanges,
+  BaseNode,
   Change,
+  CheckpointInfo,
+  CheckpointList,
   CreatedSandbox,
+  FileChange,
+  RemovedSandbox,
+  RolledBack,
   SandboxInfo,
   SandboxList,
   SandboxStats,
+  Tree,
 } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
 import { abortedError, type CallOptions, throwIfAborted } from './cancel.js'
+import { Checkpoint, type CheckpointOptions } from './checkpoint.js'
 import { Client } from './client.js'
 import { Commands } from './commands.js'
+import { compare, idOf, type StateReference } from './compare.js'
 import { Files } from './files.js'
+import { type ForkOptions, fork } from './fork.js'
+import { dryRun, transaction } from './put-back.js'
 import { openShell, type Shell, type ShellOptions } from './shell.js'
 import { parseSize } from './size.js'
 
@@ -38,6 +49,11 @@ export interface CreateOptions {
   readonly mask?: readonly string[]
   readonly signal?: AbortSignal
   readonly client?: Client
+}
+
+export interface KillOptions extends CallOptions {
+  /** Remove also the checkpoints taken of it that nothing else needs. Default: false. */
+  readonly checkpoints?: boolean
 }
 
 interface ConnectOptions extends CallOptions {
@@ -67,10 +83,6 @@ export class Sandbox {
     this.#info = info
     this.commands = new Commands(client, info.id)
     this.files = new Files(client, info.id)
-    // `await using` kills the sandbox at the end of its block, where the runtime has it
-    if (Symbol.asyncDispose) {
-      Object.defineProperty(this, Symbol.asyncDispose, { value: () => this.kill() })
-    }
   }
 
   static async create(options: CreateOptions = {}): Promise<Sandbox> {
@@ -108,6 +120,26 @@ export class Sandbox {
     return list.sandboxes
   }
 
+  /** A checkpoint by its id or the unique beginning of one. */
+  static async getCheckpoint(id: string, options: ConnectOptions = {}): Promise<Checkpoint> {
+    const client = options.client ?? Client.default()
+    const path = `/v1/checkpoints/${encodeURIComponent(id)}`
+    const info = await client.json<CheckpointInfo>({ method: 'GET', path, signal: options.signal })
+    return new Checkpoint(client, info, (made) => new Sandbox(client, made))
+  }
+
+  /** What is different in the files of one state from another of the same family. */
+  static diff(from: StateReference, to: StateReference, options: ConnectOptions = {}): Promise<FileChange[]> {
+    return compare(options.client ?? Client.default(), from, to, options)
+  }
+
+  /** Every family's checkpoints and sandboxes. */
+  static async tree(options: ConnectOptions = {}): Promise<BaseNode[]> {
+    const client = options.client ?? Client.default()
+    const tree = await client.json<Tree>({ method: 'GET', path: '/v1/tree', signal: options.signal })
+    return tree.roots
+  }
+
   get id(): string {
     return this.#info.id
   }
@@ -123,6 +155,88 @@ export class Sandbox {
 
   get #path(): string {
     return `/v1/sandboxes/${encodeURIComponent(this.id)}`
+  }
+
+  /**
+   * Keeps the state of its files, under a label for people; its processes run on undisturbed. `checkpoint_refused` tells
+   * of a process that cannot be carried over.
+   */
+  async checkpoint(options: string | CheckpointOptions = {}): Promise<Checkpoint> {
+    const { signal, ...json } = typeof options === 'string' ? { label: options, signal: undefined } : options
+    throwIfAborted(signal)
+    // Not cut short by the signal once it is sent: one that was taken must be known, to be deleted.
+    const info = await this.#client.json<CheckpointInfo>({
+      method: 'POST',
+      path: `${this.#path}/checkpoints`,
+      json,
+    })
+    const checkpoint = this.#toCheckpoint(info)
+    if (signal?.aborted) {
+      await checkpoint.delete()
+      throw abortedError(signal)
+    }
+    this.#info = { ...this.#info, checkpoint: info.id }
+    return checkpoint
+  }
+
+  /** Those taken of it, oldest first. */
+  async checkpoints(options: CallOptions = {}): Promise<Checkpoint[]> {
+    const list = await this.#client.json<CheckpointList>({
+      method: 'GET',
+      path: `${this.#path}/checkpoints`,
+      signal: options.signal,
+    })
+    return list.checkpoints.map((info) => this.#toCheckpoint(info))
+  }
+
+  /**
+   * Brings its files to the state of a checkpoint of its family and stops its processes: commands started before end by
+   * SIGKILL. When it fails, the sandbox runs on as before.
+   */
+  async rollback(checkpoint: Checkpoint | string, options: CallOptions = {}): Promise<RolledBack> {
+    const done = await this.#client.json<RolledBack>({
+      method: 'POST',
+      path: `${this.#path}/rollback`,
+      json: { checkpoint: idOf(checkpoint) },
+      signal: options.signal,
+    })
+    this.#info = { ...this.#info, checkpoint: done.checkpoint }
+    return done
+  }
+
+  /** New sandboxes in its state as it is now: all, or an error and none. Default: one. */
+  fork(options?: number | (ForkOptions & { readonly partial?: false })): Promise<Sandbox[]>
+  /** As many as can be made; an error stands in the place of each other one. */
+  fork(options: ForkOptions): Promise<(Sandbox | DeltaBoxError)[]>
+  async fork(options: number | ForkOptions = {}): Promise<(Sandbox | DeltaBoxError)[]> {
+    const made = await fork(this.#client, this.#path, options)
+    return made.map((one) => (one instanceof DeltaBoxError ? one : new Sandbox(this.#client, one)))
+  }
+
+  /** What is different in its files from an earlier state. Default: from the base of its family's first sandbox. */
+  diff(from: StateReference = 'base', options: CallOptions = {}): Promise<FileChange[]> {
+    return compare(this.#client, from, this, options)
+  }
+
+  /** The checkpoints and sandboxes of its family. */
+  async tree(options: CallOptions = {}): Promise<BaseNode> {
+    const tree = await this.#client.json<Tree>({
+      method: 'GET',
+      path: '/v1/tree',
+      query: { sandbox: this.id },
+      signal: options.signal,
+    })
+    return tree.roots[0] as BaseNode
+  }
+
+  /** Runs the function and puts everything back. A signal is looked at before it is called. */
+  dryRun<T>(work: () => T | Promise<T>, options: CallOptions = {}): Promise<T> {
+    return dryRun(this, work, options)
+  }
+
+  /** Runs the function and puts everything back when it throws. A signal is looked at before it is called. */
+  transaction<T>(work: () => T | Promise<T>, options: CallOptions = {}): Promise<T> {
+    return transaction(this, work, options)
   }
 
   /** A shell that keeps its directory, variables and functions between calls. */
@@ -159,12 +273,27 @@ export class Sandbox {
     })
   }
 
-  /** Ends every process in it and removes it. No error when it is gone already. */
-  async kill(options: CallOptions = {}): Promise<void> {
+  /**
+   * Ends every process in it and removes it. Its checkpoints stay and can be forked, unless `checkpoints` asks for those
+   * that nothing else needs to go too. Tells how many are left, or null when the sandbox was gone already.
+   */
+  async kill(options: KillOptions = {}): Promise<RemovedSandbox | null> {
+    const { signal, checkpoints } = options
     try {
-      await this.#client.json({ method: 'DELETE', path: this.#path, signal: options.signal })
+      const query = { checkpoints }
+      return await this.#client.json<RemovedSandbox>({ method: 'DELETE', path: this.#path, query, signal })
     } catch (error) {
-      if (!(error instanceof DeltaBoxError && error.code === 'sandbox_not_found')) throw error
+      if (error instanceof DeltaBoxError && error.code === 'sandbox_not_found') return null
+      throw error
     }
+  }
+
+  /** `await using` kills the sandbox at the end of its block. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill()
+  }
+
+  #toCheckpoint(info: CheckpointInfo): Checkpoint {
+    return new Checkpoint(this.#client, info, (made) => new Sandbox(this.#client, made))
   }
 }

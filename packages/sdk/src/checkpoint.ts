@@ -1,0 +1,85 @@
+import type { CheckpointInfo, FileChange, SandboxInfo } from '@deltabox/protocol'
+import { DeltaBoxError } from '@deltabox/protocol/errors'
+import type { CallOptions } from './cancel.js'
+import type { Client } from './client.js'
+import { compare, type StateReference } from './compare.js'
+import { type ForkOptions, fork } from './fork.js'
+import type { Sandbox } from './sandbox.js'
+
+export interface CheckpointOptions extends CallOptions {
+  /** Shown in lists and trees. */
+  readonly label?: string
+  /** Let the images of processes reach the disk; files always do. Default: true. */
+  readonly disk?: boolean
+}
+
+/** A point in a sandbox's history. It outlives the sandbox. */
+export class Checkpoint implements CheckpointInfo {
+  declare readonly id: string
+  /** The id of the sandbox it was taken of. */
+  declare readonly sandbox: string
+  /** The checkpoint the sandbox stood on; null where that was the base. */
+  declare readonly parent: string | null
+  declare readonly createdAt: string
+  /** Nothing was written since the parent. */
+  declare readonly unchanged: boolean
+  /** How long the sandbox's processes stood still. */
+  declare readonly blockingMs: number
+  declare readonly processes: number
+  /** How many open files were moved. */
+  declare readonly files: number
+  declare readonly memoryBytes: number
+  /** Of the files written since the parent. */
+  declare readonly fileBytes: number
+  declare readonly depth: number
+  /** Milliseconds per step, of one that was just taken. */
+  declare readonly timings?: Record<string, number>
+  /** Changed by `relabel`. */
+  declare label: string | null
+  readonly #client: Client
+  readonly #toSandbox: (info: SandboxInfo) => Sandbox
+
+  constructor(client: Client, info: CheckpointInfo, toSandbox: (info: SandboxInfo) => Sandbox) {
+    Object.assign(this, info)
+    this.#client = client
+    this.#toSandbox = toSandbox
+  }
+
+  get #path(): string {
+    return `/v1/checkpoints/${encodeURIComponent(this.id)}`
+  }
+
+  /** New sandboxes in this state: all, or an error and none. Default: one. */
+  fork(options?: number | (ForkOptions & { readonly partial?: false })): Promise<Sandbox[]>
+  /** As many as can be made; an error stands in the place of each other one. */
+  fork(options: ForkOptions): Promise<(Sandbox | DeltaBoxError)[]>
+  async fork(options: number | ForkOptions = {}): Promise<(Sandbox | DeltaBoxError)[]> {
+    const made = await fork(this.#client, this.#path, options)
+    return made.map((one) => (one instanceof DeltaBoxError ? one : this.#toSandbox(one)))
+  }
+
+  /** What is different here from an earlier state. Default: from the base of its first sandbox. */
+  diff(from: StateReference = 'base', options: CallOptions = {}): Promise<FileChange[]> {
+    return compare(this.#client, from, this, options)
+  }
+
+  /** null takes the label away. */
+  async relabel(label: string | null, options: CallOptions = {}): Promise<void> {
+    const info = await this.#client.json<CheckpointInfo>({
+      method: 'PATCH',
+      path: this.#path,
+      json: { label },
+      signal: options.signal,
+    })
+    this.label = info.label
+  }
+
+  /** Sandboxes and checkpoints that came from it stay as they are. No error when it is gone already. */
+  async delete(options: CallOptions = {}): Promise<void> {
+    try {
+      await this.#client.json({ method: 'DELETE', path: this.#path, signal: options.signal })
+    } catch (error) {
+      if (!(error instanceof DeltaBoxError && error.code === 'checkpoint_not_found')) throw error
+    }
+  }
+}
