@@ -22,7 +22,7 @@ export function positive(value: string): number {
   return number
 }
 
-function positiveInteger(value: string): number {
+export function positiveInteger(value: string): number {
   const number = positive(value)
   if (!Number.isInteger(number)) throw new InvalidArgumentError('A whole number is wanted.')
   return number

@@ -18,6 +18,15 @@ export function printLines(lines: readonly string[]): void {
   if (lines.length > 0) process.stdout.write(`${lines.join('\n')}\n`)
 }
 
+/** Names from inside may hold anything; a terminal must not act on it. */
+export function printable(name: string): string {
+  return name.replace(/\p{Cc}/gu, '?')
+}
+
+export function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`
+}
+
 /** Columns as wide as their widest cell. */
 export function table(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = []
@@ -42,6 +51,15 @@ function sentence(text: string): string {
   return /[.!?]$/.test(text) ? text : `${text}.`
 }
 
+/** As --json shows an error. */
+export function errorObject({ code, message, remedy, details }: DeltaBoxError): object {
+  return { error: { code, message, remedy, details } }
+}
+
+export function errorLine({ message, remedy }: DeltaBoxError): string {
+  return `deltabox: ${sentence(message)} ${remedy}\n`
+}
+
 /** Tells the error on stderr and returns the exit status. */
 export function reportError(error: unknown, argv: readonly string[]): number {
   const runner = RUNNERS.has(argv[0] ?? '')
@@ -55,11 +73,7 @@ export function reportError(error: unknown, argv: readonly string[]): number {
       : new DeltaBoxError('internal', error instanceof Error ? (error.stack ?? error.message) : String(error))
   const end = argv.indexOf('--')
   const own = end < 0 ? argv : argv.slice(0, end)
-  if (own.includes('--json')) {
-    const { code, message, remedy, details } = known
-    process.stderr.write(`${JSON.stringify({ error: { code, message, remedy, details } })}\n`)
-  } else {
-    process.stderr.write(`deltabox: ${sentence(known.message)} ${known.remedy}\n`)
-  }
+  const json = own.includes('--json')
+  process.stderr.write(json ? `${JSON.stringify(errorObject(known))}\n` : errorLine(known))
   return failureStatus(known.code, runner)
 }

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import { afterAll, describe, expect, it } from 'vitest'
 import { exitStatusOf } from '../src/attach.js'
 import { commandTable } from '../src/command-table.js'
+import { drawTree } from '../src/commands/tree.js'
 import { checkName, copy, type End, type Node } from '../src/copy/copy.js'
 import { hostEnd } from '../src/copy/host-end.js'
 import { collectEnv } from '../src/options.js'
@@ -73,6 +74,38 @@ describe('tables', () => {
         ['long', 'x'],
       ]),
     ).toEqual(['A     B', 'long  x'])
+  })
+})
+
+describe('a tree', () => {
+  it('has a line per node below its parent, stars sandboxes, and shows labels as plain text', () => {
+    const createdAt = new Date().toISOString()
+    expect(
+      drawTree({
+        kind: 'base',
+        base: '/',
+        workspace: '/work',
+        children: [
+          {
+            kind: 'checkpoint',
+            id: 'cp-1',
+            label: 'before\x1b[2J',
+            createdAt,
+            children: [
+              { kind: 'checkpoint', id: 'cp-2', label: null, createdAt, children: [] },
+              { kind: 'sandbox', id: 'sb-2', name: 'mine', state: 'running' },
+            ],
+          },
+          { kind: 'sandbox', id: 'sb-1', name: null, state: 'dead' },
+        ],
+      }),
+    ).toEqual([
+      '/ with /work',
+      '├─ cp-1 0s before?[2J',
+      '│  ├─ cp-2 0s',
+      '│  └─ * sb-2 mine running',
+      '└─ * sb-1 - dead',
+    ])
   })
 })
 

@@ -1,13 +1,13 @@
 import { Command } from 'commander'
 import { Sandbox } from 'deltabox'
 import { example } from '../options.js'
-import { printJson, printLines } from '../report.js'
+import { printable, printJson, printLines } from '../report.js'
 
 async function run(sandbox: string, flags: { dryRun?: boolean; json?: boolean }): Promise<void> {
   const box = await Sandbox.connect(sandbox)
   const changes = await box.apply({ dryRun: flags.dryRun ?? false })
   if (flags.json) printJson({ changes })
-  else printLines(changes.map((change) => `${change.kind} ${change.path}`))
+  else printLines(changes.map((change) => `${change.kind} ${printable(change.path)}`))
 }
 
 export function command(): Command {

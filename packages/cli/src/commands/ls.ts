@@ -1,22 +1,9 @@
 import { Command } from 'commander'
 import { type FileEntry, Sandbox } from 'deltabox'
+import { age } from '../age.js'
 import { example } from '../options.js'
-import { printJson, printLines, table } from '../report.js'
+import { printable, printJson, printLines, table } from '../report.js'
 import { parseSandboxPath } from '../sandbox-path.js'
-
-const SECOND_MS = 1000
-
-function age(createdAt: string): string {
-  const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(createdAt)) / SECOND_MS))
-  if (seconds < 120) return `${seconds}s`
-  if (seconds < 7200) return `${Math.floor(seconds / 60)}m`
-  return seconds < 172_800 ? `${Math.floor(seconds / 3600)}h` : `${Math.floor(seconds / 86_400)}d`
-}
-
-/** Names from inside may hold anything; a terminal must not act on it. */
-function printable(name: string): string {
-  return name.replace(/\p{Cc}/gu, '?')
-}
 
 function entryRow(entry: FileEntry): string[] {
   const target = entry.target === undefined ? '' : ` -> ${printable(entry.target)}`
