@@ -17,6 +17,8 @@ has_library() { has_command pkg-config && pkg-config --exists "$1"; }
 has_libc_headers() { has_command gcc && printf '#include <stdio.h>\n' | gcc -E -o /dev/null - 2>/dev/null; }
 # Debian's python3 has venv but not the pip that a new environment is filled from; only python3-venv brings it.
 has_venv() { has_command python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+# A user's PATH leaves out where this is.
+has_mkfs_xfs() { (PATH=$PATH:/usr/sbin:/sbin && has_command mkfs.xfs); }
 has_clang_format() { has_command clang-format-14 || has_command clang-format; }
 
 # What is probed is the thing itself, not a package name: a compiler from elsewhere, or another distribution, is as good.
@@ -42,6 +44,7 @@ need_for_test() {
     need vim has_command vim
     need tmux has_command tmux
     need curl has_command curl
+    need xfsprogs has_mkfs_xfs
 }
 need_for_check() { need clang-format-14 has_clang_format; }
 

@@ -25,5 +25,6 @@ export const commandTable: readonly CommandEntry[] = [
   { name: 'ls', load: () => import('./commands/ls.js') },
   { name: 'rm', load: () => import('./commands/rm.js') },
   { name: 'rename', load: () => import('./commands/rename.js') },
+  { name: 'volume', load: () => import('./commands/volume.js') },
   { name: 'daemon', load: () => import('./commands/daemon.js') },
 ]

@@ -1,7 +1,7 @@
 /** What this machine has of what DeltaBox needs. The engine tries the kernel's part, the rest is looked at here. */
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { access, copyFile, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import type { DoctorReport } from '@deltabox/protocol'
@@ -22,8 +22,9 @@ export async function examine(config: Config): Promise<DoctorReport> {
     ...(await probe(config.enginePath)),
     await checkWritable(config.dataDir, existing),
     await checkSpace(existing),
+    await checkReflink(existing),
   ]
-  return { ok: checks.every((check) => check.ok), checks }
+  return { ok: checks.every((check) => check.ok || check.required === false), checks }
 }
 
 function checkRoot(): Check {
@@ -70,6 +71,31 @@ async function checkSpace(existing: string): Promise<Check> {
   const { free, reserve } = await diskSpace(existing)
   const detail = `${gib(free)} free for sandboxes; at least ${gib(reserve)} must stay free`
   return { name: 'disk space', ok: free > reserve, detail }
+}
+
+/** Without it the first write to a file of an earlier layer copies all of the file. */
+async function checkReflink(existing: string): Promise<Check> {
+  const name = 'reflink'
+  let trial: string | undefined
+  try {
+    trial = await mkdtemp(path.join(existing, '.reflink-'))
+    await writeFile(path.join(trial, 'from'), 'x')
+    await copyFile(path.join(trial, 'from'), path.join(trial, 'to'), constants.COPYFILE_FICLONE_FORCE)
+    return {
+      name,
+      ok: true,
+      detail: `${existing} shares the content of files with earlier checkpoints instead of copying it`,
+    }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const detail =
+      code === 'ENOTSUP'
+        ? `${existing} has none, so the first write to a file after a checkpoint copies all of it; \`deltabox volume create --size 20g\` makes a data directory that shares instead`
+        : `cannot be tried in ${existing}: ${(error as Error).message}`
+    return { name, ok: false, required: false, detail }
+  } finally {
+    if (trial !== undefined) await rm(trial, { recursive: true })
+  }
 }
 
 function gib(bytes: number): string {

@@ -30,6 +30,11 @@ export function dataDirOf(env: NodeJS.ProcessEnv): string {
   )
 }
 
+/** Where the volume that is mounted at a directory keeps its content (`deltabox volume create`). */
+export function volumeImageOf(directory: string): string {
+  return `${directory}.img`
+}
+
 /** The socket of the daemon that owns a data directory: the name is short because unix socket paths are. */
 export function socketOf(dataDir: string, env: NodeJS.ProcessEnv): string {
   const hash = createHash('sha256').update(realPathOf(dataDir)).digest('hex').slice(0, 12)

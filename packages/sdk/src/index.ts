@@ -18,6 +18,7 @@ export type {
   TtySize,
 } from '@deltabox/protocol'
 export { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
+export { dataDirOf, volumeImageOf } from './address.js'
 export type { CallOptions } from './cancel.js'
 export { Checkpoint, type CheckpointOptions } from './checkpoint.js'
 export { Client, type ClientOptions } from './client.js'

@@ -1,13 +1,14 @@
 import { spawn } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from 'node:fs'
 import { connect } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type { ErrorBody } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
+import { volumeImageOf } from './address.js'
 import { errorFromBody } from './transport.js'
 
 /** How long to go on trying while another daemon holds the data directory: one that starts, or one that stops. */
@@ -49,6 +50,7 @@ export async function startDaemon(dataDir: string, socketPath: string): Promise<
 /** Starts a daemon and waits until it listens, or gives the reason why it does not. */
 async function launch(dataDir: string): Promise<DeltaBoxError | undefined> {
   const program = daemonProgram()
+  refuseUnmounted(dataDir)
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const logPath = join(dataDir, 'daemon.log')
   const log = openSync(logPath, 'a', 0o600)
@@ -67,6 +69,18 @@ async function launch(dataDir: string): Promise<DeltaBoxError | undefined> {
   child.stdout?.destroy()
   child.unref()
   return listening ? undefined : faultOf(child.pid ?? 0, dataDir, readFileSync(logPath, 'utf8'))
+}
+
+/** What a daemon wrote below the mount point of its volume would be lost to sight, and would keep it from being mounted. */
+function refuseUnmounted(dataDir: string): void {
+  const image = volumeImageOf(dataDir)
+  if (!existsSync(image)) return
+  const mounted = existsSync(dataDir) && statSync(dataDir).dev !== statSync(dirname(dataDir)).dev
+  if (mounted) return
+  throw new DeltaBoxError(
+    'data_dir_invalid',
+    `The volume ${image} is not mounted at ${dataDir}: run \`deltabox volume create\` for it first`,
+  )
 }
 
 /** The daemon's last line tells why it ended; daemons started at the same time write the same log. */
