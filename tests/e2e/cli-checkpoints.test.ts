@@ -1,0 +1,160 @@
+/** Checkpoints, rollbacks and forks, as they are typed. */
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+
+const deltabox = fileURLToPath(new URL('../../bin/deltabox', import.meta.url))
+const top = mkdtempSync(join(tmpdir(), 'dbx-'))
+const env = { ...process.env, DELTABOX_DATA: join(top, 'data'), DELTABOX_RUN: join(top, 'run') }
+
+function run(...args: string[]): SpawnSyncReturns<string> {
+  return spawnSync(deltabox, args, { env, encoding: 'utf8' })
+}
+
+function text(...args: string[]): string {
+  const result = run(...args)
+  expect(result.status, result.stderr).toBe(0)
+  return result.stdout
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a test states what it expects of it
+function json(...args: string[]): any {
+  return JSON.parse(text(...args, '--json'))
+}
+
+function sh(box: string, script: string): string {
+  return text('exec', box, '--', 'sh', '-c', script)
+}
+
+beforeAll(() => {
+  text('create', '--name', 'box')
+})
+afterAll(() => {
+  run('rm', '--all', '--checkpoints')
+  run('daemon', 'stop')
+  rmSync(top, { recursive: true, force: true })
+})
+
+describe('an afternoon', () => {
+  it('of checkpoint, change, diff, rollback', () => {
+    sh('box', 'echo good > /srv/f')
+    const before = text('checkpoint', 'box', '-m', 'before refactor').trim()
+    expect(before).toMatch(/^cp-[a-z2-7]{10}$/)
+    sh('box', 'rm /srv/f; echo new > /srv/g; echo x >> /etc/hosts')
+    expect(text('diff', before, 'box')).toBe('M /etc/hosts\nD /srv/f\nA /srv/g\n')
+    const sleeper = text('exec', '-d', 'box', '--', 'sleep', '1000').trim()
+    expect(text('rollback', 'box', before)).toBe(`back at ${before}; 1 process stopped\n`)
+    expect(sh('box', 'cat /srv/*')).toBe('good\n')
+    expect(json('ps', 'box').processes).toContainEqual(
+      expect.objectContaining({ process: sleeper, state: 'exited', signal: 'SIGKILL' }),
+    )
+    expect(text('diff', before, 'box')).toBe('')
+    expect(text('diff', 'box')).toContain('A /srv/f\n')
+    expect(text('tree', 'box')).toMatch(
+      new RegExp(`^/\\n└─ ${before} \\d+s before refactor\\n   └─ \\* sb-\\w+ box running\\n$`),
+    )
+    text('rm', before)
+  })
+
+  it('of forks', () => {
+    const before = text('checkpoint', 'box').trim()
+    sh('box', 'echo later > /srv/f')
+    const kids = text('fork', '-n', '3', before).trim().split('\n')
+    expect(kids).toHaveLength(3)
+    for (const kid of kids) expect(sh(kid, `cat /srv/f; echo ${kid} > /srv/f`)).toBe('good\n')
+    const [now] = text('fork', 'box').trim().split('\n') as [string]
+    expect(sh(now, 'cat /srv/f')).toBe('later\n')
+    expect(text('tree').match(/\* sb-/g)).toHaveLength(5)
+    expect(
+      text('rm', ...kids, now)
+        .trim()
+        .split('\n'),
+    ).toEqual([...kids, now])
+    expect(run('exec', kids[0] as string, '--', 'true').status).toBe(125)
+  })
+})
+
+describe('JSON', () => {
+  it('has the promised fields', () => {
+    text('create', '--name', 'told')
+    sh('told', 'echo 1 > /srv/f')
+    const checkpoint = json('checkpoint', 'told', '-m', 'label', '--no-disk')
+    expect(checkpoint).toMatchObject({
+      id: expect.stringMatching(/^cp-/),
+      parent: null,
+      label: 'label',
+      blockingMs: expect.any(Number),
+      unchanged: false,
+      processes: expect.any(Number),
+      memoryBytes: 0,
+      fileBytes: expect.any(Number),
+    })
+    const { id } = json('ls').sandboxes.find((info: { name: string }) => info.name === 'told')
+    expect(json('rollback', 'told', checkpoint.id)).toMatchObject({
+      sandbox: id,
+      checkpoint: checkpoint.id,
+      ms: expect.any(Number),
+      source: 'image',
+      stopped: 0,
+    })
+    const forked = json('fork', '-n', '2', 'told')
+    expect(forked).toMatchObject({
+      sandboxes: [{ id: expect.stringMatching(/^sb-/), name: null }, { state: 'running' }],
+      ms: expect.any(Number),
+    })
+    expect(json('diff', 'base', checkpoint.id)).toEqual({
+      changes: [expect.objectContaining({ kind: 'A', path: '/srv/f', type: 'file', size: 2 })],
+    })
+    expect(json('tree', 'told').roots).toEqual([
+      expect.objectContaining({
+        kind: 'base',
+        children: [expect.objectContaining({ kind: 'checkpoint', id: checkpoint.id, label: 'label' })],
+      }),
+    ])
+    const kids = forked.sandboxes.map((info: { id: string }) => info.id)
+    expect(json('rm', '--checkpoints', 'told', ...kids)).toEqual({ removed: [id, ...kids], checkpoints: 0 })
+  })
+})
+
+describe('rm', () => {
+  it('says that checkpoints are kept, and removes them by id', () => {
+    text('create', '--name', 'short')
+    const one = text('checkpoint', 'short').trim()
+    const removed = run('rm', 'short')
+    expect([removed.status, removed.stderr]).toEqual([
+      0,
+      'deltabox: 1 checkpoint is kept; `deltabox tree` shows them\n',
+    ])
+    expect(text('tree')).toContain(one)
+    expect(text('rm', one)).toBe(`${one}\n`)
+    expect(text('tree')).not.toContain(one)
+  })
+
+  it('removes nothing when one name is wrong', () => {
+    text('create', '--name', 'whole')
+    const one = text('checkpoint', 'whole').trim()
+    expect(run('rm', one, 'whole', 'cp-aaaaaaaaaa').status).toBe(1)
+    expect(text('tree', 'whole')).toContain(one)
+    text('rm', '--checkpoints', 'whole')
+  })
+})
+
+describe('errors', () => {
+  it.each([
+    [['checkpoint', 'nobody'], 'sandbox_not_found'],
+    [['rollback', 'box', 'cp-aaaaaaaaaa'], 'checkpoint_not_found'],
+    [['fork', 'cp-aaaaaaaaaa'], 'checkpoint_not_found'],
+    [['fork', '-n', '1000', 'box'], 'invalid_request'],
+    [['diff', 'box', 'nobody'], 'sandbox_not_found'],
+    [['diff', 'base', 'base'], 'invalid_request'],
+    [['tree', 'nobody'], 'sandbox_not_found'],
+    [['create', '--name', 'cp-mine'], 'invalid_request'],
+  ])('%j: %s', (args, code) => {
+    const result = run(...args, '--json')
+    expect([result.status, result.stdout]).toEqual([1, ''])
+    expect(JSON.parse(result.stderr).error).toMatchObject({ code, remedy: expect.any(String) })
+  })
+})
