@@ -20,6 +20,8 @@ export interface Config {
   readonly token: string | undefined
   /** Keep an engine with a prepared cell ready for the next create. */
   readonly warm: boolean
+  /** A chain of more layers is made shorter in the background. */
+  readonly mergeDepth: number
   readonly logLevel: string
 }
 
@@ -45,6 +47,7 @@ export function readConfig(argv: readonly string[], env: Environment): Config {
     enginePath: absolute('DELTABOX_ENGINE', env.DELTABOX_ENGINE) ?? builtEngine(),
     listen: listen === undefined ? undefined : parseListen(listen),
     token,
+    mergeDepth: integer('DELTABOX_MERGE_DEPTH', env.DELTABOX_MERGE_DEPTH || '16', 2, 400),
     warm: oneOf('DELTABOX_WARM', env.DELTABOX_WARM || '1', ['0', '1']) === '1',
     logLevel: oneOf('DELTABOX_LOG_LEVEL', env.DELTABOX_LOG_LEVEL || 'info', LOG_LEVELS),
   }
@@ -96,6 +99,14 @@ function absolute(name: string, value: string | undefined): string | undefined {
   if (!value) return undefined
   if (!path.isAbsolute(value)) throw invalid(`${name} must be an absolute path, not ${JSON.stringify(value)}`)
   return path.normalize(value)
+}
+
+function integer(name: string, value: string, least: number, most: number): number {
+  const number = Number(value)
+  if (!/^\d+$/.test(value) || number < least || number > most) {
+    throw invalid(`${name} must be a number from ${least} to ${most}, not ${JSON.stringify(value)}`)
+  }
+  return number
 }
 
 function oneOf(name: string, value: string, allowed: readonly string[]): string {

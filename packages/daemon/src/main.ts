@@ -43,6 +43,7 @@ async function serve(config: Config): Promise<void> {
   const state = createState(config, paths, log, store)
   setMaxListeners(0, state.stopping.signal)
   await recover(state)
+  state.upkeep.start()
   const daemon = { state, guard: new DiskGuard(state), servers: await buildServers(config, state, stopOnce) }
   state.url = await listen(daemon, config)
   await announceDaemon(paths, { pid: process.pid, url: state.url, version })
@@ -96,6 +97,9 @@ async function stop({ state, guard, servers }: Daemon): Promise<void> {
   await Promise.all(servers.map((app) => app.close()))
   clearTimeout(deadline)
   clearInterval(idle)
+  state.merges.stop()
+  await state.upkeep.stop()
+  await state.layers.stop()
   await state.families.stop()
   state.running.stopTimers()
   state.store.close()

@@ -13,6 +13,7 @@ describe('readConfig', () => {
       enginePath: expect.stringMatching(/\/native\/build\/deltabox-engine$/),
       listen: undefined,
       token: undefined,
+      mergeDepth: 16,
       warm: true,
       logLevel: 'info',
     })
@@ -25,6 +26,7 @@ describe('readConfig', () => {
       DELTABOX_ENGINE: '/e',
       DELTABOX_TOKEN: 't',
       DELTABOX_WARM: '0',
+      DELTABOX_MERGE_DEPTH: '4',
       DELTABOX_LOG_LEVEL: 'debug',
     }
     expect(readConfig(['doctor'], given)).toMatchObject({
@@ -34,6 +36,7 @@ describe('readConfig', () => {
       enginePath: '/e',
       token: 't',
       warm: false,
+      mergeDepth: 4,
       logLevel: 'debug',
     })
     expect(readConfig([], { ...env, XDG_STATE_HOME: '/s' }).dataDir).toBe('/s/deltabox')
@@ -55,6 +58,8 @@ describe('readConfig', () => {
     ['a second word', ['doctor', 'now'], env],
     ['a relative directory', [], { ...env, DELTABOX_DATA: 'data' }],
     ['a strange DELTABOX_WARM', [], { ...env, DELTABOX_WARM: 'yes' }],
+    ['too small a merge depth', [], { ...env, DELTABOX_MERGE_DEPTH: '1' }],
+    ['a merge depth that is no number', [], { ...env, DELTABOX_MERGE_DEPTH: '0x10' }],
     ['a strange log level', [], { ...env, DELTABOX_LOG_LEVEL: 'loud' }],
   ])('refuses %s', (_what, argv, given) => {
     const refused = (): unknown => readConfig(argv, given)

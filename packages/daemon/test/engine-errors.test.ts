@@ -36,9 +36,17 @@ const cases: [OperationName, string, string, string, ErrorCode][] = [
   ['process.start', 'exec_failed', 'ENOEXEC', 'exec', 'command_not_executable'],
   ['process.start', 'exec_failed', 'E2BIG', 'exec', 'invalid_request'],
   ['process.start', 'exec_failed', 'ENOENT', 'enter namespaces', 'engine_failed'],
-  ['sandbox.create', 'system', 'EINVAL', 'shift ids', 'base_unsupported'],
-  ['sandbox.create', 'system', 'EOPNOTSUPP', 'shift ids', 'base_unsupported'],
+  ['base.open', 'system', 'EINVAL', 'shift ids', 'base_unsupported'],
+  ['base.open', 'system', 'EOPNOTSUPP', 'shift ids', 'base_unsupported'],
+  ['base.open', 'system', 'EINVAL', 'mount base', 'base_unsupported'],
+  ['base.open', 'system', 'EINVAL', 'seed: file', 'engine_failed'],
   ['sandbox.create', 'system', 'EINVAL', 'seed: file', 'engine_failed'],
+  ['sandbox.checkpoint', 'system', 'EIO', 'mount overlay', 'checkpoint_failed'],
+  ['sandbox.checkpoint', 'system', 'ENOSPC', 'make layer', 'disk_full'],
+  ['sandbox.checkpoint', 'refused', '', '', 'checkpoint_refused'],
+  ['sandbox.checkpoint', 'unsettled', '', '', 'checkpoint_refused'],
+  ['sandbox.checkpoint', 'sandbox_dead', '', '', 'sandbox_dead'],
+  ['sandbox.rollback', 'system', 'EIO', 'mount overlay', 'rollback_failed'],
   ['sandbox.create', 'limits_unavailable', '', '', 'limits_unavailable'],
   ['process.signal', 'no_such_process', '', '', 'process_ended'],
   ['process.write', 'stdin_closed', '', '', 'stdin_closed'],
@@ -61,6 +69,27 @@ describe('explain', () => {
       code: 'engine_failed',
       message: 'cannot create sandbox x: attach root (/a): why',
       details: { errno: 'EIO', step: 'attach root', object: '/a' },
+    })
+  })
+
+  it('names what forbids a checkpoint', () => {
+    const obstacle = (pid: number): object => ({
+      pid,
+      command: Buffer.from('python3'),
+      object: Buffer.from('io_uring'),
+      reason: Buffer.from('cannot be carried over'),
+    })
+    const refused = new EngineError({ code: 'refused', errno: 0, objects: [obstacle(12), obstacle(13)] })
+    const facts = { command: 'python3', object: 'io_uring', reason: 'cannot be carried over' }
+    expect(explain(refused, 'sandbox.checkpoint', 'do it')).toMatchObject({
+      code: 'checkpoint_refused',
+      message: 'cannot do it: process 12 (python3) holds io_uring: cannot be carried over (and 1 more)',
+      details: {
+        objects: [
+          { pid: 12, ...facts },
+          { pid: 13, ...facts },
+        ],
+      },
     })
   })
 

@@ -1,6 +1,6 @@
 /** One connection to one engine. */
 import { createConnection, type Socket } from 'node:net'
-import type { EngineEvent, Hello, Ok, OperationName, Parameters, Part } from './messages.js'
+import type { EngineEvent, EngineObstacle, Hello, Ok, OperationName, Parameters, Part } from './messages.js'
 import { encodeFrame, type Fields, FrameDecoder, WIRE_VERSION, WireError } from './wire.js'
 
 /** An engine that is alive answers these at once: it has one thread and no long work on it. */
@@ -13,6 +13,8 @@ export class EngineError extends Error {
   readonly errno: number
   readonly step: string
   readonly object: string
+  /** What forbids a checkpoint. */
+  readonly obstacles: readonly EngineObstacle[]
 
   constructor(fields: Fields) {
     super(textOf(fields.message))
@@ -20,6 +22,7 @@ export class EngineError extends Error {
     this.errno = Number(fields.errno ?? 0)
     this.step = textOf(fields.step)
     this.object = textOf(fields.object)
+    this.obstacles = (fields.objects as readonly EngineObstacle[] | undefined) ?? []
   }
 }
 

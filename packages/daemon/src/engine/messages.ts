@@ -49,7 +49,7 @@ export interface Seed {
   readonly files: readonly SeedFile[]
 }
 
-export interface BaseParameters {
+interface BaseParameters {
   readonly base: string
   /** Made and removed by the engine. */
   readonly dir: string
@@ -69,6 +69,24 @@ export interface CreateParameters {
   readonly hostname: string
   readonly net: 'none' | 'host'
   readonly limits: { readonly memoryBytes?: number; readonly pids?: number; readonly cpus?: number }
+}
+
+export interface CheckpointTaken {
+  /** Nothing was written since the last switch, so the head is still the old one. */
+  readonly unchanged: boolean
+  readonly blockingUsec: number
+  readonly processes: number
+  /** Descriptors that were opened again. */
+  readonly files: number
+  readonly timings: Readonly<Record<string, number>>
+}
+
+/** What forbids a checkpoint. */
+export interface EngineObstacle {
+  readonly pid: number
+  readonly command: Uint8Array
+  readonly object: Uint8Array
+  readonly reason: Uint8Array
 }
 
 export interface StartParameters {
@@ -153,6 +171,17 @@ interface Operations {
     InSandbox & { layers: readonly string[]; head: string },
     { initPid: number; stopped: number; timings: Readonly<Record<string, number>> }
   >
+  'sandbox.checkpoint': Operation<InSandbox & { head: string; layers?: readonly string[] }, CheckpointTaken>
+  'layers.diff': Operation<
+    { base: string; tree: number; from: readonly string[]; to: readonly string[] },
+    Nothing,
+    { changes: readonly EngineChange[] }
+  >
+  'layers.merge': Operation<
+    { layers: readonly string[]; into: string; trees: number },
+    { bytes: number; files: number }
+  >
+  'layer.measure': Operation<{ dir: string }, { bytes: number; files: number }>
   'sandbox.destroy': Operation<InSandbox & { remove: boolean }, Nothing>
   'sandbox.stats': Operation<
     InSandbox,

@@ -3,6 +3,8 @@ import {
   ApplyWorkspace,
   CreatedSandbox,
   CreateSandbox,
+  RemovedSandbox,
+  RemoveSandboxQuery,
   RenameSandbox,
   SandboxInfo,
   SandboxList,
@@ -13,7 +15,7 @@ import { createSandbox } from '../state/create.js'
 import { destroySandbox } from '../state/destroy.js'
 import { getSandbox, listSandboxes, renameSandbox, sandboxStats } from '../state/sandboxes.js'
 import type { State } from '../state/state.js'
-import { errors, NoContent, SandboxParameter } from './schemas.js'
+import { errors, SandboxParameter } from './schemas.js'
 import type { App } from './server.js'
 
 export function sandboxRoutes(app: App, state: State): void {
@@ -62,13 +64,11 @@ export function sandboxRoutes(app: App, state: State): void {
       schema: {
         operationId: 'removeSandbox',
         params: SandboxParameter,
-        response: { 204: NoContent, ...errors },
+        querystring: RemoveSandboxQuery,
+        response: { 200: RemovedSandbox, ...errors },
       },
     },
-    async (request, reply) => {
-      await destroySandbox(state, request.params.sandbox)
-      return reply.status(204).send(null)
-    },
+    async (request) => destroySandbox(state, request.params.sandbox, request.query),
   )
   app.get(
     '/v1/sandboxes/:sandbox/stats',

@@ -9,6 +9,9 @@ export const Bytes: TUnsafe<unknown> = Type.Unsafe<unknown>({ type: 'string', fo
 export const StreamedText: TUnsafe<unknown> = Type.Unsafe<unknown>({ type: 'string' })
 
 export const SandboxParameter: TObject<{ sandbox: TString }> = Type.Object({ sandbox: Type.String() })
+export const CheckpointParameter: TObject<{ checkpoint: TString }> = Type.Object({
+  checkpoint: Type.String(),
+})
 export const ProcessParameter: TObject<{ sandbox: TString; process: TString }> = Type.Object({
   sandbox: Type.String(),
   process: Type.String(),

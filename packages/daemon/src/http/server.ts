@@ -7,6 +7,7 @@ import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { TcpAddress } from '../config.js'
 import type { State } from '../state/state.js'
 import { version } from '../version.js'
+import { checkpointRoutes } from './checkpoints.js'
 import { commandRoutes } from './commands.js'
 import { notFound, sendError } from './errors.js'
 import { fileRoutes } from './files.js'
@@ -54,6 +55,7 @@ export async function buildServer(state: State, options: ServerOptions): Promise
     openapi: { openapi: '3.1.0', info: { title: 'DeltaBox', version } },
   })
   sandboxRoutes(app, state)
+  checkpointRoutes(app, state)
   commandRoutes(app, state)
   fileRoutes(app, state)
   systemRoutes(app, state, options.shutdown)

@@ -4,12 +4,16 @@ import type Database from 'libsql'
 export class AppliedTable {
   readonly #set: Database.Statement
   readonly #all: Database.Statement
+  readonly #copy: Database.Statement
   readonly #remove: Database.Statement
   readonly #forget: Database.Statement
 
   constructor(db: Database.Database) {
     this.#set = db.prepare('INSERT OR REPLACE INTO applied (sandbox, path, ctime_ns) VALUES (?, ?, ?)')
     this.#all = db.prepare('SELECT path, ctime_ns FROM applied WHERE sandbox = ?')
+    this.#copy = db.prepare(
+      'INSERT INTO applied (sandbox, path, ctime_ns) SELECT ?, path, ctime_ns FROM applied WHERE sandbox = ?',
+    )
     this.#remove = db.prepare('DELETE FROM applied WHERE sandbox = ? AND path = ?')
     this.#forget = db.prepare('DELETE FROM applied WHERE sandbox = ?')
   }
@@ -17,6 +21,11 @@ export class AppliedTable {
   /** A path is bytes; each is stored as the character of its number. */
   set(sandbox: string, path: Buffer, ctimeNs: bigint): void {
     this.#set.run(sandbox, path.toString('latin1'), String(ctimeNs))
+  }
+
+  /** What one sandbox applied counts as another's, which was made from it. */
+  copy(from: string, to: string): void {
+    this.#copy.run(to, from)
   }
 
   remove(sandbox: string, path: Buffer): void {

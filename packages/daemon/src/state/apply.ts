@@ -1,5 +1,5 @@
 /** Bringing a workspace's changes to the directory on the host that it came from: all of them, or none. */
-import { type FileHandle, readdir } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { type AppliedChanges, type ApplyWorkspace, DeltaBoxError } from '@deltabox/protocol'
 import { type HostNode, type Plan, planChanges, type Step } from '../deltafs/change-plan.js'
@@ -61,8 +61,8 @@ async function makePlan(job: Job): Promise<Plan> {
   const applied = state.store.applied.all(sandbox.id)
   const changes = await collectChanges(job)
   return planChanges([...changes, ...(await hiddenDeletions(job, changes, applied))], {
-    // The end of the millisecond it was created in; what was written before is what the sandbox was made from.
-    createdNs: BigInt(sandbox.createdAt + 1) * 1_000_000n,
+    // The end of the millisecond its family began in; what was written before is what the sandbox was made from.
+    createdNs: BigInt(sandbox.since + 1) * 1_000_000n,
     applied,
     look: (path) => look(job, path),
     sameContent: (step) => sameContent(job, step),
@@ -90,7 +90,7 @@ async function hiddenDeletions(
 ): Promise<EngineChange[]> {
   if (applied.size === 0) return []
   const told = new Set(changes.map((change) => Buffer.from(change.path).toString('latin1')))
-  const upper = await HostTree.open(await workspaceUpper(state, sandbox))
+  const upper = await HostTree.open(workspaceUpper(state, sandbox))
   try {
     const deletions: EngineChange[] = []
     for (const name of applied.keys()) {
@@ -104,10 +104,8 @@ async function hiddenDeletions(
 }
 
 /** No checkpoint has frozen a layer of it: what the sandbox changed is in the only one there is. */
-async function workspaceUpper(state: State, sandbox: SandboxRow): Promise<string> {
-  const layers = path.dirname(state.families.layerDirectory(sandbox.engine, 'head'))
-  const [head] = await readdir(layers)
-  return path.join(layers, head ?? '', 'fs1', 'upper')
+function workspaceUpper(state: State, { family, head }: SandboxRow): string {
+  return path.join(state.layers.directory({ family, id: head }), 'fs1', 'upper')
 }
 
 async function look({ tree }: Job, path: Buffer): Promise<HostNode | undefined> {

@@ -28,7 +28,7 @@ export function clientLeft(state: State, row: Row): void {
 }
 
 function setHold(state: State, row: Row, running: RunningProcess, hold: boolean): void {
-  const family = state.families.get(state.store.sandboxes.get(row.sandbox)?.engine ?? '')
+  const family = state.families.get(state.store.sandboxes.get(row.sandbox)?.family ?? '')
   running.held = hold
   family?.client
     .request('process.hold', { sandbox: row.sandbox, process: row.id, hold })

@@ -3,25 +3,32 @@ import { mkdir, realpath, stat } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { type CreatedSandbox, type CreateSandbox, DeltaBoxError, type ErrorCode } from '@deltabox/protocol'
-import { planSeed } from '../deltafs/seed.js'
 import { EngineError } from '../engine/client.js'
-import type { BaseParameters, CreateParameters, Ok, Seed } from '../engine/messages.js'
+import type { CreateParameters, Ok, Seed } from '../engine/messages.js'
+import { openBase, planBase } from './base.js'
 import { explain } from './engine-errors.js'
 import type { Family } from './families.js'
-import { newLayerId, newSandboxId } from './ids.js'
-import type { SandboxRow } from './sandbox-table.js'
+import type { FamilySetup } from './family-table.js'
+import { newSandboxId } from './ids.js'
+import type { LayerRow } from './layer-table.js'
 import { getSandbox, requireFreeName } from './sandboxes.js'
 import type { State } from './state.js'
+import { milliseconds, rounded } from './timings.js'
 
 const DEFAULT_PIDS = 2048
 const DEFAULT_DISK_BYTES = 10 * 1024 ** 3
 
-type NewSandbox = Omit<SandboxRow, 'engine' | 'reason' | 'state' | 'cgroups' | 'createdAt'>
+/** A sandbox on a base of its own, and what all that is forked from it will have in common with it. */
+interface NewSandbox {
+  readonly id: string
+  readonly name: string | null
+  readonly setup: FamilySetup
+}
 
 export async function createSandbox(state: State, request: CreateSandbox): Promise<CreatedSandbox> {
   const started = performance.now()
   const sandbox = await resolveRequest(state, request)
-  const seed = await seedFor(state, request, sandbox)
+  const seed = await planBase(state, sandbox.setup)
   const seeded = performance.now()
   const family = await state.families.take()
   const taken = performance.now()
@@ -32,35 +39,38 @@ export async function createSandbox(state: State, request: CreateSandbox): Promi
   state.metrics.createSeconds.observe(createdMs / 1000)
   state.log.info({ sandbox: sandbox.id, name: sandbox.name, createdMs }, 'sandbox created')
   state.events.emit({ type: 'sandbox.created', sandbox: sandbox.id })
-  const timings = { plan: seeded - started, engine: taken - seeded, ...engineTimings }
   return {
     ...getSandbox(state, sandbox.id),
     createdMs: rounded(createdMs),
-    timings: mapValues(timings, rounded),
+    timings: { plan: rounded(seeded - started), engine: rounded(taken - seeded), ...engineTimings },
   }
 }
 
 async function resolveRequest(state: State, request: CreateSandbox): Promise<NewSandbox> {
-  if (request.name !== undefined) requireFreeName(state, request.name)
+  const { name = null } = request
+  if (name !== null) requireFreeName(state, name)
   const base = await directory('base', request.base ?? '/', 'base_not_found')
   const workspace =
     request.workspace === undefined
       ? null
       : await directory('workspace', request.workspace, 'workspace_not_found')
   if (workspace !== null) refuseWorkspace(state, workspace)
-  return {
-    id: newSandboxId(),
-    name: request.name ?? null,
+  const id = newSandboxId()
+  const setup = {
     base,
     workspace,
-    cwd: path.posix.resolve(workspace ?? '/root', request.cwd ?? ''),
+    hostname: name ?? id,
+    masks: masksOf(request),
     net: request.net ?? 'none',
+    cwd: path.posix.resolve(workspace ?? '/root', request.cwd ?? ''),
     env: request.env ?? {},
     memoryBytes: request.memoryBytes ?? Math.floor(os.totalmem() / 2),
     cpus: request.cpus ?? null,
     pids: request.pids ?? DEFAULT_PIDS,
     diskBytes: request.diskBytes ?? DEFAULT_DISK_BYTES,
+    since: Date.now(),
   }
+  return { id, name, setup }
 }
 
 /** Free of links: inside, the same path is looked for in a tree whose links lead elsewhere. */
@@ -102,8 +112,8 @@ function isWithin(inner: string, outer: string): boolean {
   return inner === outer || inner.startsWith(`${outer}/`)
 }
 
-function seedFor(state: State, request: CreateSandbox, sandbox: NewSandbox): Promise<Seed> {
-  for (const masked of request.mask ?? []) {
+function masksOf({ mask = [] }: CreateSandbox): readonly string[] {
+  for (const masked of mask) {
     if (!path.isAbsolute(masked) || path.normalize(masked) === '/') {
       throw new DeltaBoxError(
         'invalid_request',
@@ -111,18 +121,7 @@ function seedFor(state: State, request: CreateSandbox, sandbox: NewSandbox): Pro
       )
     }
   }
-  return planSeed({
-    base: sandbox.base,
-    workspace: sandbox.workspace,
-    hostname: hostnameOf(sandbox),
-    net: sandbox.net,
-    masks: request.mask ?? [],
-    ownDirectories: [state.paths.dataDir, state.paths.runDir],
-  })
-}
-
-function hostnameOf(sandbox: NewSandbox): string {
-  return sandbox.name ?? sandbox.id
+  return mask
 }
 
 async function makeIn(
@@ -132,51 +131,47 @@ async function makeIn(
   seed: Seed,
   request: CreateSandbox,
 ): Promise<Record<string, number>> {
+  const { id, name, setup } = sandbox
   try {
     // Another create may have taken the name since it was looked at; then nothing is made and only the engine ends.
-    if (sandbox.name !== null) requireFreeName(state, sandbox.name)
-    state.store.sandboxes.insert({
-      ...sandbox,
-      engine: family.id,
-      state: 'creating',
-      cgroups: [],
-      createdAt: Date.now(),
+    if (name !== null) requireFreeName(state, name)
+    const head = state.store.transaction(() => {
+      state.store.families.setSetup(family.id, setup)
+      const layer = state.layers.newHead({ family: family.id, sandbox: id, parent: null, target: null })
+      const row = { id, name, family: family.id, head: layer.id, checkpoint: null, createdAt: setup.since }
+      state.store.sandboxes.insert(row)
+      return layer
     })
-    await mkdir(state.families.sandboxDirectory(family.id, sandbox.id), { mode: 0o700 })
-    const { timings } = await family.client.request('base.open', baseOf(state, family, sandbox, seed))
-    const parameters = parametersOf(state, family, sandbox, newLayerId())
-    await mkdir(parameters.head, { mode: 0o700 })
-    const made = await askEngine(state, family, parameters, request)
-    state.store.sandboxes.setRunning(sandbox.id, made)
-    return mapValues({ ...timings, ...made.timings }, (usec) => usec / 1000)
+    await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
+    const baseTimings = await openBase(state, family, seed)
+    const made = await askEngine(state, family, parametersOf(state, sandbox, head), request)
+    state.store.transaction(() => {
+      state.store.families.setSetup(family.id, { ...setup, ...made.limits })
+      state.store.sandboxes.setRunning(id, made.cgroups)
+    })
+    return milliseconds({ ...baseTimings, ...made.timings })
   } catch (error) {
-    state.store.forgetSandbox(sandbox.id)
+    state.store.forgetSandbox(id)
     await state.families.end(family)
     state.families.refill()
-    throw explain(error, 'sandbox.create', `create sandbox ${hostnameOf(sandbox)} on ${sandbox.base}`)
+    throw explain(error, 'sandbox.create', `create sandbox ${setup.hostname} on ${setup.base}`)
   }
 }
 
-function baseOf(state: State, family: Family, sandbox: NewSandbox, seed: Seed): BaseParameters {
-  const { base, workspace } = sandbox
-  return {
-    base: family.id,
-    dir: state.families.baseDirectory(family.id),
-    source: base,
-    seed,
-    volumes: workspace === null ? [] : [{ path: workspace, source: workspace }],
-  }
-}
-
-function parametersOf(state: State, family: Family, sandbox: NewSandbox, head: string): CreateParameters {
-  const { id, net, memoryBytes, pids, cpus } = sandbox
+/** Of a sandbox that stands on a chain with a new head. */
+export function parametersOf(
+  state: State,
+  { id, setup }: Pick<NewSandbox, 'id' | 'setup'>,
+  head: Pick<LayerRow, 'id' | 'family' | 'parent'>,
+): CreateParameters {
+  const { hostname, net, memoryBytes, pids, cpus } = setup
   return {
     sandbox: id,
-    base: family.id,
-    dir: state.families.sandboxDirectory(family.id, id),
-    layers: [],
-    head: state.families.layerDirectory(family.id, head),
-    hostname: hostnameOf(sandbox),
+    base: head.family,
+    dir: state.families.sandboxDirectory(head.family, id),
+    layers: state.layers.chainDirectories(head.parent),
+    head: state.layers.directory(head),
+    hostname,
     net,
     limits: {
       ...(memoryBytes === null ? {} : { memoryBytes }),
@@ -186,7 +181,7 @@ function parametersOf(state: State, family: Family, sandbox: NewSandbox, head: s
   }
 }
 
-type Made = Ok<'sandbox.create'> & Pick<SandboxRow, 'memoryBytes' | 'pids'>
+type Made = Ok<'sandbox.create'> & { limits: Pick<FamilySetup, 'memoryBytes' | 'pids'> }
 
 /** A host without a controller refuses a limit. One that nobody asked for is then left out. */
 async function askEngine(
@@ -197,8 +192,7 @@ async function askEngine(
 ): Promise<Made> {
   const create = async ({ limits }: Pick<CreateParameters, 'limits'>): Promise<Made> => ({
     ...(await family.client.request('sandbox.create', { ...parameters, limits })),
-    memoryBytes: limits.memoryBytes ?? null,
-    pids: limits.pids ?? null,
+    limits: { memoryBytes: limits.memoryBytes ?? null, pids: limits.pids ?? null },
   })
   try {
     return await create(parameters)
@@ -214,16 +208,4 @@ async function askEngine(
       },
     })
   }
-}
-
-function mapValues(
-  record: Readonly<Record<string, number>>,
-  map: (value: number) => number,
-): Record<string, number> {
-  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]))
-}
-
-/** To a microsecond. */
-function rounded(milliseconds: number): number {
-  return Math.round(milliseconds * 1000) / 1000
 }

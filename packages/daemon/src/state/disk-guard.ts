@@ -6,7 +6,7 @@
  */
 import { statfs } from 'node:fs/promises'
 import type { SandboxRow } from './sandbox-table.js'
-import { ask, labelOf } from './sandboxes.js'
+import { ask, labelOf, writtenBytes } from './sandboxes.js'
 import type { State } from './state.js'
 
 const LOOK_MS = 250
@@ -116,7 +116,7 @@ export class DiskGuard {
   async #usage(sandbox: SandboxRow): Promise<number | undefined> {
     try {
       const doing = `measure sandbox ${labelOf(sandbox)}`
-      return (await ask(this.#state, sandbox, doing, 'sandbox.usage', { sandbox: sandbox.id })).bytes
+      return await writtenBytes(this.#state, sandbox, doing)
     } catch (error) {
       if (this.#state.store.sandboxes.get(sandbox.id)?.state === 'running') throw error
       return undefined

@@ -2,7 +2,7 @@
 import os from 'node:os'
 import { DeltaBoxError, type ErrorCode } from '@deltabox/protocol'
 import { EngineError, EngineLostError } from '../engine/client.js'
-import type { OperationName } from '../engine/messages.js'
+import type { EngineObstacle, OperationName } from '../engine/messages.js'
 import { FrameTooLargeError } from '../engine/wire.js'
 
 /** Of two names for one number the first stands: ENOTSUP for EOPNOTSUPP. */
@@ -22,6 +22,14 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   no_such_process: 'process_ended',
   stdin_closed: 'stdin_closed',
   limits_unavailable: 'limits_unavailable',
+  refused: 'checkpoint_refused',
+  unsettled: 'checkpoint_refused',
+}
+
+/** Of operations that undo what they did when a step fails. */
+const UNDONE: Partial<Record<OperationName, ErrorCode>> = {
+  'sandbox.checkpoint': 'checkpoint_failed',
+  'sandbox.rollback': 'rollback_failed',
 }
 
 const FILE_ERRNOS: ByErrno = {
@@ -63,8 +71,8 @@ const EXEC_ERRNOS: Readonly<Record<string, ByErrno>> = {
   },
 }
 
-/** Steps of sandbox.create that fail with these where a file system takes no idmapped mounts or is no overlay's layer. */
-const UNSHIFTABLE_STEPS = new Set(['shift ids', 'mount overlay: lower layers', 'mount overlay'])
+/** Steps of base.open that fail with these where a file system takes no idmapped mounts or is no overlay's layer. */
+const UNSHIFTABLE_STEPS = new Set(['shift ids', 'mount base'])
 const UNSHIFTABLE_ERRNOS = new Set(['EINVAL', 'ENOTSUP', 'EPERM'])
 
 /** `doing` completes "cannot …": what was asked, and on what. */
@@ -79,7 +87,7 @@ export function explain(error: unknown, operation: OperationName, doing: string)
   const code = codeOf(error, operation)
   return new DeltaBoxError(code, `cannot ${doing}: ${reasonOf(error, code)}`, {
     cause: error,
-    details: detailsOf(error),
+    details: { ...detailsOf(error) },
   })
 }
 
@@ -90,29 +98,58 @@ function codeOf(error: EngineError, operation: OperationName): ErrorCode {
     DISK_ERRNOS[errno] ??
     (error.code === 'exec_failed' ? EXEC_ERRNOS[error.step]?.[errno] : undefined) ??
     (operation.startsWith('file.') ? FILE_ERRNOS[errno] : undefined) ??
-    (operation === 'sandbox.create' ? createCode(error.step, errno) : undefined) ??
+    (operation === 'base.open' ? baseCode(error.step, errno) : undefined) ??
+    UNDONE[operation] ??
     'engine_failed'
   )
 }
 
-function createCode(step: string, errno: string): ErrorCode | undefined {
+function baseCode(step: string, errno: string): ErrorCode | undefined {
   return UNSHIFTABLE_STEPS.has(step) && UNSHIFTABLE_ERRNOS.has(errno) ? 'base_unsupported' : undefined
 }
 
+const NAMES_STEP: ReadonlySet<ErrorCode> = new Set([
+  'engine_failed',
+  'base_unsupported',
+  'checkpoint_failed',
+  'rollback_failed',
+])
+
 /** Where the code alone does not say what went wrong, the step does. */
 function reasonOf(error: EngineError, code: ErrorCode): string {
+  if (error.obstacles.length > 0) return obstaclesIn(error.obstacles)
   if (error.errno === 0) return error.message
   const prefix = `${error.step}: `
   const reason = error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message
-  if (code !== 'engine_failed' && code !== 'base_unsupported') return reason
+  if (!NAMES_STEP.has(code)) return reason
   return `${error.step}${error.object ? ` (${error.object})` : ''}: ${reason}`
 }
 
 function detailsOf(error: EngineError): Record<string, unknown> {
+  if (error.obstacles.length > 0) return { objects: error.obstacles.map(obstacleOf) }
   if (error.errno === 0) return {}
   return { errno: errnoName(error), step: error.step, object: error.object }
 }
 
 function errnoName(error: EngineError): string {
   return ERRNO_NAMES.get(error.errno) ?? ''
+}
+
+interface Obstacle {
+  readonly pid: number
+  readonly command: string
+  readonly object: string
+  readonly reason: string
+}
+
+function obstacleOf({ pid, command, object, reason }: EngineObstacle): Obstacle {
+  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8')
+  return { pid, command: text(command), object: text(object), reason: text(reason) }
+}
+
+function obstaclesIn([first, ...others]: readonly EngineObstacle[]): string {
+  if (!first) return ''
+  const { pid, command, object, reason } = obstacleOf(first)
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`
+  return `process ${pid} (${command}) holds ${object}: ${reason}${more}`
 }

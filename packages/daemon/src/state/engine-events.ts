@@ -29,10 +29,10 @@ export function familyLost(state: State, family: Family, error: EngineLostError)
 }
 
 async function cleanUpLost(state: State, family: Family): Promise<void> {
-  const sandboxes = state.store.sandboxes.ofEngine(family.id)
+  const sandboxes = state.store.sandboxes.ofFamily(family.id)
   for (const sandbox of sandboxes) markDead(state, sandbox.id, 'its engine ended')
   // The connection may have been closed for an engine that talks nonsense.
   await killEngine(family)
   for (const sandbox of sandboxes) await removeCgroups(state.log, sandbox.cgroups)
-  if (sandboxes.length === 0) await state.families.discard(family.id)
+  await state.families.retire(family.id)
 }

@@ -1,17 +1,19 @@
-/** The engines: one per family of sandboxes, and one more started ahead of need. */
+/** The engines: one per family of sandboxes while it has some, and one more started ahead of need. */
 import { randomInt } from 'node:crypto'
-import { access, mkdir, rm } from 'node:fs/promises'
+import { access, mkdir, rm, rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { DeltaBoxError } from '@deltabox/protocol'
 import type { Logger } from 'pino'
 import type { Config } from '../config.js'
+import type { LayerStore } from '../deltafs/layer-store.js'
+import { removeTree } from '../deltafs/remove-tree.js'
 import { EngineClient, type EngineListener, EngineLostError } from '../engine/client.js'
 import { engineEnded, killEngine, launchEngine, startTicks } from '../engine/launch.js'
 import type { Hello } from '../engine/messages.js'
 import type { Paths } from './data-dir.js'
-import type { EngineRow } from './engine-table.js'
-import { newEngineId } from './ids.js'
-import { removeTree } from './remove-tree.js'
+import type { FamilyRow } from './family-table.js'
+import { newFamilyId } from './ids.js'
+import { Serial } from './serial.js'
 import type { Store } from './store.js'
 
 /** Ranges of 65536 host ids, far above those of users and of other container tools, and below 2^31. */
@@ -19,11 +21,14 @@ const FIRST_UID = 0x40000000
 const UIDS_PER_FAMILY = 65536
 const SLOTS = 16384
 
+/** A family whose engine runs. */
 export interface Family {
   readonly id: string
   readonly client: EngineClient
   readonly pid: number
   readonly startTicks: number
+  /** What its sandboxes start from, once that is asked for: base.ts. */
+  base: Promise<Readonly<Record<string, number>>> | undefined
 }
 
 export interface FamilyListener extends Pick<EngineListener, 'event' | 'answered'> {
@@ -35,21 +40,34 @@ export class Families {
   readonly #paths: Paths
   readonly #log: Logger
   readonly #store: Store
+  readonly #layerStore: LayerStore
   readonly #listener: FamilyListener
   readonly #live = new Map<string, Family>()
   readonly #ending = new Set<string>()
+  /** Starting and ending the engine of one family. */
+  readonly #serial = new Serial()
+  /** Work under way that needs a family's engine. */
+  readonly #users = new Map<string, number>()
   #spare: Promise<Family> | undefined
   #stopped = false
 
-  constructor(config: Config, paths: Paths, log: Logger, store: Store, listener: FamilyListener) {
+  constructor(
+    config: Config,
+    paths: Paths,
+    log: Logger,
+    store: Store,
+    layerStore: LayerStore,
+    listener: FamilyListener,
+  ) {
     this.#config = config
     this.#paths = paths
     this.#log = log
     this.#store = store
+    this.#layerStore = layerStore
     this.#listener = listener
   }
 
-  /** Undefined once its engine is gone. */
+  /** Undefined while it has no engine. */
   get(id: string): Family | undefined {
     return this.#live.get(id)
   }
@@ -67,10 +85,6 @@ export class Families {
     return path.join(this.directory(id), 'base')
   }
 
-  layerDirectory(id: string, layer: string): string {
-    return path.join(this.directory(id), 'layers', layer)
-  }
-
   socket(id: string): string {
     return path.join(this.#paths.runDir, `e-${id}.sock`)
   }
@@ -82,9 +96,7 @@ export class Families {
     const spare = await waiting?.catch((error) => {
       this.#log.warn({ err: error }, 'the spare engine did not start; another one is tried')
     })
-    const family = spare && !spare.client.lost ? spare : await this.#start(false)
-    this.#store.engines.setSpare(family.id, false)
-    return family
+    return spare && !spare.client.lost ? spare : await this.#startNew()
   }
 
   /** Starts a spare in the background when there is none. */
@@ -99,23 +111,31 @@ export class Families {
   }
 
   async #startSpare(): Promise<Family> {
-    const family = await this.#start(true)
+    const family = await this.#startNew()
     await family.client.request('cells.warm', { count: 1 })
     return family
   }
 
-  async #start(spare: boolean): Promise<Family> {
+  async #startNew(): Promise<Family> {
+    const id = newFamilyId()
+    const slot = this.#freeSlot()
+    this.#store.families.insert(id, slot)
+    try {
+      return await this.#launch(id, slot)
+    } catch (error) {
+      await this.#discard(id)
+      throw error
+    }
+  }
+
+  async #launch(id: string, slot: number): Promise<Family> {
     const { enginePath } = this.#config
     await access(enginePath).catch((cause) => {
       throw new DeltaBoxError('not_built', `cannot start an engine: there is no ${enginePath}`, { cause })
     })
-    const id = newEngineId()
-    const slot = this.#freeSlot()
-    this.#store.engines.insert(id, slot, spare)
     try {
-      for (const part of ['sandboxes', 'layers']) {
-        await mkdir(path.join(this.directory(id), part), { recursive: true, mode: 0o700 })
-      }
+      await mkdir(path.join(this.directory(id), 'sandboxes'), { recursive: true, mode: 0o700 })
+      await this.#layerStore.prepareFamily(id)
       await launchEngine({
         program: enginePath,
         socketPath: this.socket(id),
@@ -126,7 +146,6 @@ export class Families {
       this.#log.debug({ engine: id, pid: family.pid }, 'engine started')
       return family
     } catch (cause) {
-      await this.discard(id)
       throw new DeltaBoxError('engine_failed', `cannot start an engine: ${(cause as Error).message}`, {
         cause,
       })
@@ -134,7 +153,7 @@ export class Families {
   }
 
   #freeSlot(): number {
-    const taken = new Set(this.#store.engines.all().map((row) => row.slot))
+    const taken = new Set(this.#store.families.all().map((row) => row.slot))
     for (;;) {
       const slot = randomInt(SLOTS)
       if (!taken.has(slot)) return slot
@@ -150,14 +169,16 @@ export class Families {
     })
     const ticks = await startTicks(hello.pid)
     if (client.lost || ticks === undefined) throw new EngineLostError('the engine is gone: it ended')
-    family = { id, client, pid: hello.pid, startTicks: ticks }
-    this.#store.engines.setProcess(id, family.pid, ticks)
+    family = { id, client, pid: hello.pid, startTicks: ticks, base: undefined }
+    this.#store.families.setProcess(id, family)
     this.#live.set(id, family)
     return { family, hello }
   }
 
   /** Picks up an engine that another daemon started. Undefined, and nothing of it runs any more, when it is gone. */
-  async reconnect(row: EngineRow): Promise<{ family: Family; hello: Hello } | undefined> {
+  async reconnect(row: FamilyRow): Promise<{ family: Family; hello: Hello } | undefined> {
+    // One without a pid may still run: it was started, and the daemon killed before it wrote that down.
+    if (row.pid === null && !(await exists(this.socket(row.id)))) return undefined
     try {
       return await this.#connect(row.id)
     } catch (error) {
@@ -165,15 +186,14 @@ export class Families {
         { engine: row.id, err: error },
         'an engine does not answer; what is left of it is killed',
       )
-      await this.#kill(row)
+      await this.#clearAfterEngine(row)
       return undefined
     }
   }
 
-  /** Makes a reconnected family without sandboxes the spare. False when there is no use for it. */
+  /** Makes a reconnected family that never had a sandbox the spare. False when there is no use for it. */
   adoptSpare(family: Family): boolean {
     if (!this.#config.warm || this.#spare) return false
-    this.#store.engines.setSpare(family.id, true)
     this.#spare = family.client.request('cells.warm', { count: 1 }).then(() => family)
     this.#spare.catch((error) => this.#log.error({ err: error }, 'the adopted spare engine fails'))
     return true
@@ -185,8 +205,62 @@ export class Families {
     this.#listener.lost(family, error)
   }
 
+  /** Work on a family that may have no sandbox: its engine is started when it does not run, and ends when unused. */
+  async use<T>(id: string, work: (family: Family) => Promise<T>): Promise<T> {
+    this.#users.set(id, (this.#users.get(id) ?? 0) + 1)
+    try {
+      return await work(await this.#serial.run(id, () => this.#wake(id)))
+    } finally {
+      const left = (this.#users.get(id) ?? 1) - 1
+      if (left > 0) this.#users.set(id, left)
+      else this.#users.delete(id)
+      this.retire(id).catch((error) =>
+        this.#log.error({ family: id, err: error }, 'a family that is not used does not end'),
+      )
+    }
+  }
+
+  async #wake(id: string): Promise<Family> {
+    const live = this.#live.get(id)
+    if (live) return live
+    const row = this.#store.families.get(id)
+    if (!row) throw new Error(`there is no family ${id}`)
+    await this.#clearAfterEngine(row)
+    return await this.#launch(id, row.slot)
+  }
+
+  /** What an engine that was killed could not take away itself. */
+  async #clearAfterEngine(row: FamilyRow): Promise<void> {
+    await this.#kill(row)
+    this.#store.families.setProcess(row.id, undefined)
+    await rm(this.socket(row.id), { force: true })
+    await rmdir(this.baseDirectory(row.id)).catch((error) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    })
+  }
+
+  /** Ends the engine of a family without sandboxes, and the family itself when it has no checkpoints either. */
+  async retire(id: string): Promise<void> {
+    if (this.#isUsed(id)) return
+    await this.#serial.run(id, async () => {
+      if (this.#stopped || this.#isUsed(id)) return
+      const live = this.#live.get(id)
+      if (live) await this.#exit(live)
+      if (!this.#isUsed(id) && !this.#store.checkpoints.hasFamily(id)) await this.#discard(id)
+    })
+  }
+
+  #isUsed(id: string): boolean {
+    return this.#users.has(id) || this.#store.sandboxes.ofFamily(id).length > 0
+  }
+
   /** Ends an engine and everything in it, and forgets the family. */
   async end(family: Family): Promise<void> {
+    await this.#exit(family)
+    await this.#discard(family.id)
+  }
+
+  async #exit(family: Family): Promise<void> {
     this.#ending.add(family.id)
     try {
       await family.client.request('engine.exit', {})
@@ -197,22 +271,25 @@ export class Families {
       this.#log.error({ engine: family.id, pid: family.pid }, 'an engine did not end in time and is killed')
       await killEngine(family)
     }
-    await this.discard(family.id)
+    family.client.close()
+    this.#live.delete(family.id)
     this.#ending.delete(family.id)
+    await rm(this.socket(family.id), { force: true })
+    this.#store.families.setProcess(family.id, undefined)
   }
 
-  /** Removes what a family whose engine is gone leaves behind. */
-  async discard(id: string): Promise<void> {
-    const row = this.#store.engines.get(id)
+  /** Removes all that there is of a family whose engine has ended, or is to. */
+  async #discard(id: string): Promise<void> {
+    const row = this.#store.families.get(id)
     if (row) await this.#kill(row)
     this.#live.get(id)?.client.close()
     this.#live.delete(id)
     await removeTree(this.directory(id))
     await rm(this.socket(id), { force: true })
-    this.#store.engines.remove(id)
+    this.#store.forgetFamily(id)
   }
 
-  async #kill(row: EngineRow): Promise<void> {
+  async #kill(row: FamilyRow): Promise<void> {
     if (row.pid !== null && row.startTicks !== null) {
       await killEngine({ pid: row.pid, startTicks: row.startTicks })
     }
@@ -237,5 +314,14 @@ export class Families {
     if (spare) await this.end(spare)
     for (const family of this.#live.values()) family.client.close()
     this.#live.clear()
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  try {
+    await access(file)
+    return true
+  } catch {
+    return false
   }
 }

@@ -9,5 +9,8 @@ function randomName(length: number): string {
 
 export const newSandboxId = (): string => `sb-${randomName(10)}`
 export const newProcessId = (): string => `p-${randomName(8)}`
-export const newEngineId = (): string => randomName(8)
+export const newFamilyId = (): string => randomName(8)
 export const newLayerId = (): string => `l-${randomName(10)}`
+export const newCheckpointId = (): string => `cp-${randomName(10)}`
+/** Of work that needs layers for as long as it takes. */
+export const newHolderId = (): string => `h-${randomName(10)}`

@@ -14,6 +14,24 @@ export class Metrics {
     buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
     registers: [this.#registry],
   })
+  readonly checkpointSeconds: Histogram = new Histogram({
+    name: 'deltabox_checkpoint_seconds',
+    help: 'From a checkpoint’s turn with its sandbox to its registration.',
+    buckets: [0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2],
+    registers: [this.#registry],
+  })
+  readonly rollbackSeconds: Histogram = new Histogram({
+    name: 'deltabox_rollback_seconds',
+    help: 'From the request to a sandbox that takes commands.',
+    buckets: [0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2],
+    registers: [this.#registry],
+  })
+  readonly forkSeconds: Histogram = new Histogram({
+    name: 'deltabox_fork_seconds',
+    help: 'From the request to sandboxes that all take commands.',
+    buckets: [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5],
+    registers: [this.#registry],
+  })
   readonly engineRequests: Counter<'operation' | 'result'> = new Counter({
     name: 'deltabox_engine_requests_total',
     help: 'Requests that engines answered.',

@@ -47,7 +47,7 @@ function signalName(number: number): string {
 }
 
 function forgetSurplus(state: State, sandbox: string): void {
-  const family = state.families.get(state.store.sandboxes.get(sandbox)?.engine ?? '')
+  const family = state.families.get(state.store.sandboxes.get(sandbox)?.family ?? '')
   for (const row of state.store.processes.surplus(sandbox, KEPT_ENDED)) {
     state.store.processes.remove(sandbox, row.id)
     family?.client

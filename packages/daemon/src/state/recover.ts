@@ -2,30 +2,36 @@
 import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { namesIn } from '../deltafs/names-in.js'
+import { removeTree } from '../deltafs/remove-tree.js'
 import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
 import { removeCgroups } from './cgroups.js'
+import { leaveCheckpoint } from './checkpoints.js'
 import { clientLeft } from './client-grace.js'
 import { finishRemoval } from './destroy.js'
 import { markDead } from './engine-events.js'
-import type { EngineRow } from './engine-table.js'
 import type { Family } from './families.js'
+import type { FamilyRow } from './family-table.js'
+import { settleHead } from './heads.js'
 import { markLost, recordExit } from './process-end.js'
 import type { ProcessRow } from './process-table.js'
-import { removeTree } from './remove-tree.js'
 import type { SandboxRow } from './sandbox-table.js'
 import type { State } from './state.js'
 import { armTimeLimit } from './time-limit.js'
 
 export async function recover(state: State): Promise<void> {
-  for (const row of state.store.engines.all()) await recoverEngine(state, row)
+  for (const row of state.store.families.all()) await recoverFamily(state, row)
+  for (const row of state.store.checkpoints.internal()) leaveCheckpoint(state, row.id)
   await removeStrays(state)
+  await state.layers.cleanUp()
 }
 
-async function recoverEngine(state: State, row: EngineRow): Promise<void> {
-  const sandboxes = state.store.sandboxes.ofEngine(row.id)
+async function recoverFamily(state: State, row: FamilyRow): Promise<void> {
+  const sandboxes = state.store.sandboxes.ofFamily(row.id)
   const found = await state.families.reconnect(row)
   if (found) await recoverLive(state, found.family, found.hello, sandboxes)
-  else await recoverGone(state, row, sandboxes)
+  else await recoverGone(state, sandboxes)
+  const isNew = row.setup === null && found !== undefined
+  if (!isNew || !state.families.adoptSpare(found.family)) await state.families.retire(row.id)
 }
 
 async function recoverLive(
@@ -34,6 +40,7 @@ async function recoverLive(
   hello: Hello,
   sandboxes: readonly SandboxRow[],
 ): Promise<void> {
+  if (hello.sandboxes.length > 0) family.base = Promise.resolve({})
   for (const stray of hello.sandboxes) {
     if (sandboxes.some((row) => row.id === stray.sandbox)) continue
     await family.client.request('sandbox.destroy', { sandbox: stray.sandbox, remove: true })
@@ -41,11 +48,6 @@ async function recoverLive(
   for (const sandbox of sandboxes) {
     const known = hello.sandboxes.find((candidate) => candidate.sandbox === sandbox.id)
     await recoverSandbox(state, sandbox, known)
-  }
-  const isIdle = state.store.sandboxes.ofEngine(family.id).length === 0
-  // The last of its sandboxes may just have been removed, and the engine with it.
-  if (isIdle && state.families.get(family.id) && !state.families.adoptSpare(family)) {
-    await state.families.end(family)
   }
 }
 
@@ -59,6 +61,8 @@ async function recoverSandbox(
     await finishRemoval(state, sandbox)
   } else if (!known || known.dead) {
     markDead(state, sandbox.id, 'its init ended while no daemon ran')
+  } else if (!settleHead(state, sandbox, known.head)) {
+    markDead(state, sandbox.id, `it writes to a layer that is not known (${known.head})`)
   } else {
     for (const row of state.store.processes.running(sandbox.id)) {
       recoverProcess(
@@ -98,30 +102,29 @@ function recoverProcess(state: State, row: ProcessRow, known: EngineProcess | un
 }
 
 /** With the engine everything it ran is gone; what the user made stays until it is removed. */
-async function recoverGone(state: State, row: EngineRow, sandboxes: readonly SandboxRow[]): Promise<void> {
+async function recoverGone(state: State, sandboxes: readonly SandboxRow[]): Promise<void> {
   for (const sandbox of sandboxes) {
     await removeCgroups(state.log, sandbox.cgroups)
     if (sandbox.state === 'running') markDead(state, sandbox.id, 'its engine ended while no daemon ran')
     else if (sandbox.state !== 'dead') await finishRemoval(state, sandbox)
   }
-  if (state.store.sandboxes.ofEngine(row.id).length === 0) await state.families.discard(row.id)
 }
 
 /** Directories and sockets that no record names: their records were removed first. */
 async function removeStrays(state: State): Promise<void> {
   const { store, families, paths } = state
-  const engines = new Set(store.engines.all().map((row) => row.id))
+  const known = new Set(store.families.all().map((row) => row.id))
   for (const name of await readdir(paths.families)) {
-    if (!engines.has(name)) await removeTree(families.directory(name))
+    if (!known.has(name)) await removeTree(families.directory(name))
   }
-  for (const engine of engines) {
-    const kept = new Set(store.sandboxes.ofEngine(engine).map((row) => row.id))
-    const sandboxes = path.join(families.directory(engine), 'sandboxes')
+  for (const family of known) {
+    const kept = new Set(store.sandboxes.ofFamily(family).map((row) => row.id))
+    const sandboxes = path.join(families.directory(family), 'sandboxes')
     for (const name of await namesIn(sandboxes)) {
       if (!kept.has(name)) await removeTree(path.join(sandboxes, name))
     }
   }
-  const sockets = new Set([...engines].map((engine) => path.basename(families.socket(engine))))
+  const sockets = new Set([...known].map((family) => path.basename(families.socket(family))))
   for (const name of await readdir(paths.runDir)) {
     if (sockets.has(name)) continue
     const stray = path.join(paths.runDir, name)

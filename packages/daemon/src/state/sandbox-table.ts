@@ -1,77 +1,74 @@
 import type Database from 'libsql'
+import type { FamilySetup } from './family-table.js'
 
 /** `creating` and `removing` are never shown: after a crash they say what has to be undone or finished. */
 export type SandboxRowState = 'creating' | 'running' | 'dead' | 'removing'
 
-export interface SandboxRow {
+interface OwnColumns {
   readonly id: string
   readonly name: string | null
-  readonly engine: string
+  readonly family: string
   readonly state: SandboxRowState
   readonly reason: string | null
-  readonly base: string
-  readonly workspace: string | null
-  readonly cwd: string
-  readonly net: 'none' | 'host'
-  readonly env: Readonly<Record<string, string>>
-  readonly memoryBytes: number | null
-  readonly cpus: number | null
-  readonly pids: number | null
-  readonly diskBytes: number | null
+  /** The layer it writes to. */
+  readonly head: string
+  /** The checkpoint it stands on: last taken, rolled back to or forked from. */
+  readonly checkpoint: string | null
   /** Directories on the host, to be removed by hand when the engine cannot. */
   readonly cgroups: readonly string[]
-  /** Milliseconds since the epoch; taken before the engine looks at the workspace. */
+  /** Milliseconds since the epoch. */
   readonly createdAt: number
 }
 
-type Stored = Omit<SandboxRow, 'env' | 'cgroups'> & { env: string; cgroups: string }
+/** With what it shares with its family. */
+export type SandboxRow = FamilySetup & OwnColumns
 
-const COLUMNS = `id, name, engine, state, reason, base, workspace, cwd, net, env, memory_bytes AS memoryBytes, cpus, pids,
-  disk_bytes AS diskBytes, cgroups, created_at AS createdAt`
+type Stored = Omit<OwnColumns, 'cgroups'> & { cgroups: string; setup: string }
+
+const SELECT = `SELECT s.id, name, family, state, reason, head, checkpoint, cgroups, created_at AS createdAt, setup
+  FROM sandboxes s JOIN families f ON f.id = s.family`
 
 export class SandboxTable {
   readonly #insert: Database.Statement
   readonly #setRunning: Database.Statement
   readonly #setState: Database.Statement
   readonly #setName: Database.Statement
+  readonly #setHead: Database.Statement
+  readonly #movePositions: Database.Statement
   readonly #get: Database.Statement
   readonly #byName: Database.Statement
   readonly #byPrefix: Database.Statement
   readonly #all: Database.Statement
-  readonly #ofEngine: Database.Statement
+  readonly #ofFamily: Database.Statement
+  readonly #onCheckpoint: Database.Statement
   readonly #remove: Database.Statement
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
-      `INSERT INTO sandboxes (id, name, engine, state, base, workspace, cwd, net, env, memory_bytes, cpus, pids, disk_bytes,
-         cgroups, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO sandboxes (id, name, family, state, head, checkpoint, cgroups, created_at)
+       VALUES (?, ?, ?, 'creating', ?, ?, '[]', ?)`,
     )
-    this.#setRunning = db.prepare(
-      `UPDATE sandboxes SET state = 'running', memory_bytes = ?, pids = ?, cgroups = ? WHERE id = ?`,
-    )
+    this.#setRunning = db.prepare(`UPDATE sandboxes SET state = 'running', cgroups = ? WHERE id = ?`)
     this.#setState = db.prepare('UPDATE sandboxes SET state = ?, reason = ? WHERE id = ?')
     this.#setName = db.prepare('UPDATE sandboxes SET name = ? WHERE id = ?')
-    this.#get = db.prepare(`SELECT ${COLUMNS} FROM sandboxes WHERE id = ?`)
-    this.#byName = db.prepare(`SELECT ${COLUMNS} FROM sandboxes WHERE name = ?`)
-    this.#byPrefix = db.prepare(`SELECT ${COLUMNS} FROM sandboxes WHERE substr(id, 1, length(?)) = ?`)
-    this.#all = db.prepare(`SELECT ${COLUMNS} FROM sandboxes ORDER BY created_at, rowid`)
-    this.#ofEngine = db.prepare(`SELECT ${COLUMNS} FROM sandboxes WHERE engine = ?`)
+    this.#setHead = db.prepare('UPDATE sandboxes SET head = ?, checkpoint = ? WHERE id = ?')
+    this.#movePositions = db.prepare('UPDATE sandboxes SET checkpoint = ? WHERE checkpoint = ?')
+    this.#get = db.prepare(`${SELECT} WHERE s.id = ?`)
+    this.#byName = db.prepare(`${SELECT} WHERE name = ?`)
+    this.#byPrefix = db.prepare(`${SELECT} WHERE substr(s.id, 1, length(?)) = ?`)
+    this.#all = db.prepare(`${SELECT} ORDER BY created_at, s.rowid`)
+    this.#ofFamily = db.prepare(`${SELECT} WHERE family = ? ORDER BY created_at, s.rowid`)
+    this.#onCheckpoint = db.prepare(`${SELECT} WHERE checkpoint = ?`)
     this.#remove = db.prepare('DELETE FROM sandboxes WHERE id = ?')
   }
 
-  insert(row: Omit<SandboxRow, 'reason'>): void {
-    const { id, name, engine, state, base, workspace, cwd, net, memoryBytes, cpus, pids, diskBytes } = row
-    const env = JSON.stringify(row.env)
-    const cgroups = JSON.stringify(row.cgroups)
-    this.#insert.run(
-      ...[id, name, engine, state, base, workspace, cwd, net, env],
-      ...[memoryBytes, cpus, pids, diskBytes, cgroups, row.createdAt],
-    )
+  /** As one that is being created. */
+  insert(row: Pick<SandboxRow, 'id' | 'name' | 'family' | 'head' | 'checkpoint' | 'createdAt'>): void {
+    this.#insert.run(row.id, row.name, row.family, row.head, row.checkpoint, row.createdAt)
   }
 
-  setRunning(id: string, made: Pick<SandboxRow, 'memoryBytes' | 'pids' | 'cgroups'>): void {
-    this.#setRunning.run(made.memoryBytes, made.pids, JSON.stringify(made.cgroups), id)
+  setRunning(id: string, cgroups: readonly string[]): void {
+    this.#setRunning.run(JSON.stringify(cgroups), id)
   }
 
   setState(id: string, state: SandboxRowState, reason: string | null): void {
@@ -80,6 +77,15 @@ export class SandboxTable {
 
   setName(id: string, name: string): void {
     this.#setName.run(name, id)
+  }
+
+  setHead(id: string, head: string, checkpoint: string | null): void {
+    this.#setHead.run(head, checkpoint, id)
+  }
+
+  /** Those that stand on one checkpoint stand on another from now on. */
+  movePositions(from: string, to: string | null): void {
+    this.#movePositions.run(to, from)
   }
 
   get(id: string): SandboxRow | undefined {
@@ -98,8 +104,12 @@ export class SandboxTable {
     return (this.#all.all() as Stored[]).map(parse)
   }
 
-  ofEngine(engine: string): SandboxRow[] {
-    return (this.#ofEngine.all(engine) as Stored[]).map(parse)
+  ofFamily(family: string): SandboxRow[] {
+    return (this.#ofFamily.all(family) as Stored[]).map(parse)
+  }
+
+  onCheckpoint(checkpoint: string): SandboxRow[] {
+    return (this.#onCheckpoint.all(checkpoint) as Stored[]).map(parse)
   }
 
   remove(id: string): void {
@@ -111,6 +121,6 @@ function rowOf(stored: Stored | undefined): SandboxRow | undefined {
   return stored && parse(stored)
 }
 
-function parse(stored: Stored): SandboxRow {
-  return { ...stored, env: JSON.parse(stored.env), cgroups: JSON.parse(stored.cgroups) }
+function parse({ setup, cgroups, ...own }: Stored): SandboxRow {
+  return { ...(JSON.parse(setup) as FamilySetup), ...own, cgroups: JSON.parse(cgroups) }
 }

@@ -31,7 +31,7 @@ export function findSandbox(state: State, reference: string): SandboxRow {
   )
 }
 
-function isShown(row: SandboxRow): boolean {
+export function isShown(row: SandboxRow): boolean {
   return row.state === 'running' || row.state === 'dead'
 }
 
@@ -48,7 +48,7 @@ export async function ask<Name extends OperationName>(
   parameters: Parameters<Name>,
   part?: (part: Part<Name>) => void,
 ): Promise<Ok<Name>> {
-  const family = state.families.get(sandbox.engine)
+  const family = state.families.get(sandbox.family)
   if (sandbox.state !== 'running' || !family) {
     throw new DeltaBoxError('sandbox_dead', `cannot ${doing}: ${sandbox.reason ?? 'its engine is gone'}`, {
       details: { sandbox: sandbox.id },
@@ -89,11 +89,19 @@ export function requireFreeName(state: State, name: string): void {
 export async function sandboxStats(state: State, reference: string): Promise<SandboxStats> {
   const sandbox = findSandbox(state, reference)
   const doing = `look at sandbox ${labelOf(sandbox)}`
-  const [stats, usage] = await Promise.all([
+  const [stats, diskBytes] = await Promise.all([
     ask(state, sandbox, doing, 'sandbox.stats', { sandbox: sandbox.id }),
-    ask(state, sandbox, doing, 'sandbox.usage', { sandbox: sandbox.id }),
+    writtenBytes(state, sandbox, doing),
   ])
-  return { ...stats, diskBytes: usage.bytes }
+  return { ...stats, diskBytes }
+}
+
+/** What it wrote and what lies below that: frozen by checkpoints, its own or those it was forked from. */
+export async function writtenBytes(state: State, sandbox: SandboxRow, doing: string): Promise<number> {
+  const { bytes } = await ask(state, sandbox, doing, 'sandbox.usage', { sandbox: sandbox.id })
+  const { store } = state
+  const head = store.sandboxes.get(sandbox.id)?.head
+  return bytes + store.layers.chainBytes(store.layers.get(head ?? '')?.parent ?? null)
 }
 
 function infoOf(row: SandboxRow): SandboxInfo {
@@ -107,7 +115,7 @@ function infoOf(row: SandboxRow): SandboxInfo {
     cwd: row.cwd,
     net: row.net,
     limits: { memoryBytes: row.memoryBytes, cpus: row.cpus, pids: row.pids, diskBytes: row.diskBytes },
-    checkpoint: null,
+    checkpoint: row.checkpoint,
     createdAt: new Date(row.createdAt).toISOString(),
   }
 }

@@ -1,10 +1,14 @@
 /** Everything that changes while the daemon runs, in one place. */
 import type { Logger } from 'pino'
 import type { Config } from '../config.js'
+import { LayerStore } from '../deltafs/layer-store.js'
 import type { Paths } from './data-dir.js'
 import { engineEvent, familyLost } from './engine-events.js'
 import { Events } from './events.js'
 import { Families } from './families.js'
+import { LayerUpkeep } from './layer-upkeep.js'
+import { Layers } from './layers.js'
+import { Merges } from './merges.js'
 import { Metrics } from './metrics.js'
 import { RunningProcesses } from './running-process.js'
 import { Serial } from './serial.js'
@@ -18,6 +22,9 @@ export interface State {
   readonly events: Events
   readonly metrics: Metrics
   readonly families: Families
+  readonly layers: Layers
+  readonly upkeep: LayerUpkeep
+  readonly merges: Merges
   readonly running: RunningProcesses
   readonly serial: Serial
   readonly startedAt: Date
@@ -29,6 +36,15 @@ export interface State {
 
 export function createState(config: Config, paths: Paths, log: Logger, store: Store): State {
   const metrics = new Metrics(() => countByState(store))
+  const layerStore = new LayerStore(paths.families)
+  const families = new Families(config, paths, log, store, layerStore, {
+    event: (event) => engineEvent(state, event),
+    lost: (family, error) => familyLost(state, family, error),
+    answered: (operation, failed) =>
+      metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' }),
+  })
+  const layers = new Layers(store, layerStore, log)
+  const upkeep = new LayerUpkeep({ log, store, families, layers })
   const state: State = {
     config,
     paths,
@@ -36,12 +52,10 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
     store,
     metrics,
     events: new Events(),
-    families: new Families(config, paths, log, store, {
-      event: (event) => engineEvent(state, event),
-      lost: (family, error) => familyLost(state, family, error),
-      answered: (operation, failed) =>
-        metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' }),
-    }),
+    families,
+    layers,
+    upkeep,
+    merges: new Merges({ config, log, store, families, layers, upkeep }),
     running: new RunningProcesses(),
     serial: new Serial(),
     startedAt: new Date(),

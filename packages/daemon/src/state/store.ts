@@ -2,40 +2,77 @@
 import { DeltaBoxError } from '@deltabox/protocol'
 import Database from 'libsql'
 import { AppliedTable } from './applied-table.js'
+import { CheckpointTable } from './checkpoint-table.js'
 import { type Paths, readDaemonRecord } from './data-dir.js'
-import { EngineTable } from './engine-table.js'
+import { FamilyTable } from './family-table.js'
+import { LayerTable } from './layer-table.js'
 import { ProcessTable } from './process-table.js'
 import { SandboxTable } from './sandbox-table.js'
 
-const SCHEMA_VERSION = 1
+const SCHEMA_VERSION = 2
 const ROOM_BYTES = 2 * 1024 * 1024
 
 const SCHEMA = `
-  CREATE TABLE engines (
+  CREATE TABLE families (
     id TEXT PRIMARY KEY,
     slot INTEGER NOT NULL UNIQUE,
     pid INTEGER,
     start_ticks INTEGER,
-    spare INTEGER NOT NULL
+    setup TEXT
   );
   CREATE TABLE sandboxes (
     id TEXT PRIMARY KEY,
     name TEXT UNIQUE,
-    engine TEXT NOT NULL,
+    family TEXT NOT NULL,
     state TEXT NOT NULL,
     reason TEXT,
-    base TEXT NOT NULL,
-    workspace TEXT,
-    cwd TEXT NOT NULL,
-    net TEXT NOT NULL,
-    env TEXT NOT NULL,
-    memory_bytes INTEGER,
-    cpus REAL,
-    pids INTEGER,
-    disk_bytes INTEGER,
+    head TEXT NOT NULL,
+    checkpoint TEXT,
     cgroups TEXT NOT NULL,
     created_at INTEGER NOT NULL
   );
+  CREATE INDEX sandboxes_by_family ON sandboxes (family);
+  CREATE INDEX sandboxes_by_checkpoint ON sandboxes (checkpoint);
+  CREATE TABLE layers (
+    id TEXT PRIMARY KEY,
+    family TEXT NOT NULL,
+    parent TEXT,
+    state TEXT NOT NULL,
+    sandbox TEXT,
+    target TEXT,
+    bytes INTEGER,
+    files INTEGER,
+    recorded INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL
+  );
+  CREATE INDEX layers_by_family ON layers (family);
+  CREATE INDEX layers_by_parent ON layers (parent);
+  CREATE INDEX layers_by_sandbox ON layers (sandbox) WHERE sandbox IS NOT NULL;
+  CREATE TABLE holds (
+    holder TEXT NOT NULL,
+    layer TEXT NOT NULL,
+    PRIMARY KEY (holder, layer)
+  );
+  CREATE INDEX holds_by_layer ON holds (layer);
+  CREATE TABLE checkpoints (
+    id TEXT PRIMARY KEY,
+    family TEXT NOT NULL,
+    sandbox TEXT NOT NULL,
+    parent TEXT,
+    layer TEXT,
+    label TEXT,
+    internal INTEGER NOT NULL,
+    unchanged INTEGER NOT NULL,
+    blocking_usec INTEGER NOT NULL,
+    processes INTEGER NOT NULL,
+    files INTEGER NOT NULL,
+    file_bytes INTEGER,
+    created_at INTEGER NOT NULL
+  );
+  CREATE INDEX checkpoints_by_family ON checkpoints (family);
+  CREATE INDEX checkpoints_by_sandbox ON checkpoints (sandbox);
+  CREATE INDEX checkpoints_by_parent ON checkpoints (parent);
+  CREATE INDEX checkpoints_by_layer ON checkpoints (layer);
   CREATE TABLE processes (
     sandbox TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -64,22 +101,27 @@ const SCHEMA = `
 `
 
 export class Store {
-  readonly engines: EngineTable
+  readonly families: FamilyTable
   readonly sandboxes: SandboxTable
+  readonly layers: LayerTable
+  readonly checkpoints: CheckpointTable
   readonly processes: ProcessTable
   readonly applied: AppliedTable
   readonly #db: Database.Database
 
   constructor(db: Database.Database) {
     this.#db = db
-    this.engines = new EngineTable(db)
+    this.families = new FamilyTable(db)
     this.sandboxes = new SandboxTable(db)
+    this.layers = new LayerTable(db)
+    this.checkpoints = new CheckpointTable(db)
     this.processes = new ProcessTable(db)
     this.applied = new AppliedTable(db)
   }
 
-  transaction(change: () => void): void {
-    this.#db.transaction(change)()
+  /** All of it or, when it throws, nothing. One within another is part of it. */
+  transaction<T>(change: () => T): T {
+    return this.#db.inTransaction ? change() : this.#db.transaction(change)()
   }
 
   forgetSandbox(id: string): void {
@@ -87,6 +129,13 @@ export class Store {
       this.applied.forget(id)
       this.processes.forgetAll(id)
       this.sandboxes.remove(id)
+    })
+  }
+
+  forgetFamily(id: string): void {
+    this.transaction(() => {
+      this.layers.forgetFamily(id)
+      this.families.remove(id)
     })
   }
 

@@ -18,7 +18,7 @@ export function armTimeLimit(state: State, row: Pick<ProcessRow, 'sandbox' | 'id
 }
 
 function timeIsUp(state: State, row: Pick<ProcessRow, 'sandbox' | 'id'>): void {
-  const family = state.families.get(state.store.sandboxes.get(row.sandbox)?.engine ?? '')
+  const family = state.families.get(state.store.sandboxes.get(row.sandbox)?.family ?? '')
   if (!family) return
   state.store.processes.setTimedOut(row.sandbox, row.id)
   state.log.info({ sandbox: row.sandbox, process: row.id }, 'time limit reached; process group killed')

@@ -1,0 +1,16 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+
+export function removeTree(directory: string): Promise<void> {
+  return removeTrees([directory])
+}
+
+/**
+ * Removes directories with what sandboxes wrote into them. `rm` walks by descriptor, so neither a path longer than
+ * PATH_MAX stops it nor a link leads it out, and it stays off whatever is mounted below.
+ */
+export async function removeTrees(directories: readonly string[]): Promise<void> {
+  if (directories.length > 0) await run('rm', ['-rf', '--one-file-system', '--', ...directories])
+}

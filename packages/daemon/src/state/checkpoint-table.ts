@@ -1,0 +1,126 @@
+import type Database from 'libsql'
+
+export interface CheckpointRow {
+  readonly id: string
+  readonly family: string
+  /** The sandbox it was taken of, which may be gone. */
+  readonly sandbox: string
+  readonly parent: string | null
+  /** The top of its chain; null for the base itself. */
+  readonly layer: string | null
+  readonly label: string | null
+  /** Taken for a fork: it goes with the last that stands on it. */
+  readonly internal: boolean
+  readonly unchanged: boolean
+  readonly blockingUsec: number
+  readonly processes: number
+  readonly files: number
+  /** Of the layer that was frozen; null until that is measured. */
+  readonly fileBytes: number | null
+  readonly createdAt: number
+}
+
+type Stored = Omit<CheckpointRow, 'internal' | 'unchanged'> & { internal: number; unchanged: number }
+
+const COLUMNS = `id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec AS blockingUsec, processes,
+  files, file_bytes AS fileBytes, created_at AS createdAt`
+
+export class CheckpointTable {
+  readonly #insert: Database.Statement
+  readonly #setLabel: Database.Statement
+  readonly #setFileBytes: Database.Statement
+  readonly #moveParents: Database.Statement
+  readonly #moveLayers: Database.Statement
+  readonly #get: Database.Statement
+  readonly #byPrefix: Database.Statement
+  readonly #ofSandbox: Database.Statement
+  readonly #ofFamily: Database.Statement
+  readonly #children: Database.Statement
+  readonly #internal: Database.Statement
+  readonly #hasFamily: Database.Statement
+  readonly #remove: Database.Statement
+
+  constructor(db: Database.Database) {
+    this.#insert = db.prepare(
+      `INSERT INTO checkpoints (id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec, processes, files,
+         file_bytes, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    )
+    this.#setLabel = db.prepare('UPDATE checkpoints SET label = ? WHERE id = ?')
+    this.#setFileBytes = db.prepare(
+      'UPDATE checkpoints SET file_bytes = ? WHERE layer = ? AND file_bytes IS NULL',
+    )
+    this.#moveParents = db.prepare('UPDATE checkpoints SET parent = ? WHERE parent = ?')
+    this.#moveLayers = db.prepare('UPDATE checkpoints SET layer = ? WHERE layer = ?')
+    this.#get = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE id = ?`)
+    this.#byPrefix = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE substr(id, 1, length(?)) = ?`)
+    this.#ofSandbox = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE sandbox = ? ORDER BY rowid`)
+    this.#ofFamily = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE family = ? ORDER BY rowid`)
+    this.#children = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE parent = ?`)
+    this.#internal = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE internal = 1`)
+    this.#hasFamily = db.prepare('SELECT 1 FROM checkpoints WHERE family = ? LIMIT 1')
+    this.#remove = db.prepare('DELETE FROM checkpoints WHERE id = ?')
+  }
+
+  insert(row: CheckpointRow): void {
+    const { id, family, sandbox, parent, layer, label, blockingUsec, processes, files, fileBytes } = row
+    this.#insert.run(
+      ...[id, family, sandbox, parent, layer, label, Number(row.internal), Number(row.unchanged)],
+      ...[blockingUsec, processes, files, fileBytes, row.createdAt],
+    )
+  }
+
+  setLabel(id: string, label: string | null): void {
+    this.#setLabel.run(label, id)
+  }
+
+  setFileBytes(layer: string, bytes: number): void {
+    this.#setFileBytes.run(bytes, layer)
+  }
+
+  moveParents(from: string, to: string | null): void {
+    this.#moveParents.run(to, from)
+  }
+
+  moveLayers(from: string, to: string): void {
+    this.#moveLayers.run(to, from)
+  }
+
+  get(id: string): CheckpointRow | undefined {
+    const stored = this.#get.get(id) as Stored | undefined
+    return stored && parse(stored)
+  }
+
+  byPrefix(prefix: string): CheckpointRow[] {
+    return (this.#byPrefix.all(prefix, prefix) as Stored[]).map(parse)
+  }
+
+  /** Oldest first. */
+  ofSandbox(sandbox: string): CheckpointRow[] {
+    return (this.#ofSandbox.all(sandbox) as Stored[]).map(parse)
+  }
+
+  ofFamily(family: string): CheckpointRow[] {
+    return (this.#ofFamily.all(family) as Stored[]).map(parse)
+  }
+
+  children(parent: string): CheckpointRow[] {
+    return (this.#children.all(parent) as Stored[]).map(parse)
+  }
+
+  internal(): CheckpointRow[] {
+    return (this.#internal.all() as Stored[]).map(parse)
+  }
+
+  hasFamily(family: string): boolean {
+    return this.#hasFamily.get(family) !== undefined
+  }
+
+  remove(id: string): void {
+    this.#remove.run(id)
+  }
+}
+
+function parse(stored: Stored): CheckpointRow {
+  return { ...stored, internal: stored.internal === 1, unchanged: stored.unchanged === 1 }
+}

@@ -1,0 +1,148 @@
+/** Taking a checkpoint: the layer a sandbox writes to is frozen below a new one, under its running processes. */
+import { setTimeout as delay } from 'node:timers/promises'
+import { type CheckpointInfo, type CreateCheckpoint, DeltaBoxError } from '@deltabox/protocol'
+import { EngineError } from '../engine/client.js'
+import type { CheckpointTaken } from '../engine/messages.js'
+import type { CheckpointRow } from './checkpoint-table.js'
+import { infoOf } from './checkpoints.js'
+import { freezeHead } from './heads.js'
+import { newCheckpointId } from './ids.js'
+import type { NewLayer } from './layer-table.js'
+import type { SandboxRow } from './sandbox-table.js'
+import { ask, findSandbox, labelOf } from './sandboxes.js'
+import type { State } from './state.js'
+import { milliseconds } from './timings.js'
+
+/** What only a passing moment forbids is asked for again after so long. */
+const SETTLE_DELAYS_MS = [2, 5, 10, 20, 50, 100, 150, 200, 200, 250]
+
+export function checkpointSandbox(
+  state: State,
+  reference: string,
+  request: CreateCheckpoint,
+): Promise<CheckpointInfo> {
+  const { id } = findSandbox(state, reference)
+  return state.serial.run(id, async () => {
+    const started = performance.now()
+    const sandbox = findSandbox(state, id)
+    const taken = await freeze(state, sandbox)
+    const checkpoint = register(state, sandbox, taken, { label: request.label ?? null, internal: false })
+    state.metrics.checkpointSeconds.observe((performance.now() - started) / 1000)
+    return { ...infoOf(state, checkpoint), timings: milliseconds(taken.timings) }
+  })
+}
+
+/** A state that sandboxes can be made in. */
+export interface Origin {
+  readonly family: string
+  /** The top of its chain. */
+  readonly layer: string | null
+  readonly checkpoint: string | null
+}
+
+/** For a fork: the caller has its turn with the sandbox. Where nothing changed, the checkpoint it stands on will do. */
+export async function freezeForFork(state: State, sandbox: SandboxRow): Promise<Origin> {
+  const { family, checkpoint } = sandbox
+  const taken = await freeze(state, sandbox)
+  if (taken.isSameAsPosition) return { family, checkpoint, layer: taken.layer }
+  const { id, layer } = register(state, sandbox, taken, { label: null, internal: true })
+  return { family, checkpoint: id, layer }
+}
+
+interface Frozen extends CheckpointTaken {
+  /** The new head; undefined where nothing was frozen. */
+  readonly head: NewLayer | undefined
+  /** The top of the chain that is the checkpoint. */
+  readonly layer: string | null
+  readonly isSameAsPosition: boolean
+  readonly isOnNewChain: boolean
+}
+
+async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
+  await state.merges.makeRoom(sandbox)
+  const { id, family, head: old } = sandbox
+  const head = state.layers.newHead({ family, sandbox: id, parent: old, target: null })
+  // Below the old head some layers have been put together since it was mounted.
+  const isOnNewChain = state.store.layers.heldBy(old).length > 0
+  let taken: CheckpointTaken
+  try {
+    const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
+    const parameters = { sandbox: id, head: state.layers.directory(head), ...chain }
+    const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
+    taken = await untilSettled(state, () => ask(state, sandbox, doing, 'sandbox.checkpoint', parameters))
+  } catch (error) {
+    // Whether an engine that is gone has switched nobody knows: what is not its head is removed with the sandbox.
+    if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
+    throw error
+  }
+  if (!taken.unchanged) return { ...taken, head, layer: old, isSameAsPosition: false, isOnNewChain }
+  state.layers.abandon(head)
+  const layer = parentOf(state, old)
+  const isSameAsPosition = layerOf(state, sandbox.checkpoint) === layer
+  return { ...taken, head: undefined, layer, isSameAsPosition, isOnNewChain }
+}
+
+function parentOf(state: State, layer: string): string | null {
+  return state.store.layers.get(layer)?.parent ?? null
+}
+
+function layerOf(state: State, checkpoint: string | null): string | null | undefined {
+  return checkpoint === null ? null : state.store.checkpoints.get(checkpoint)?.layer
+}
+
+async function untilSettled<T>(state: State, attempt: () => Promise<T>): Promise<T> {
+  for (const delayMs of SETTLE_DELAYS_MS) {
+    try {
+      return await attempt()
+    } catch (error) {
+      if (!isUnsettled(error) || state.stopping.signal.aborted) throw error
+    }
+    await delay(delayMs)
+  }
+  return await attempt()
+}
+
+function isUnsettled(error: unknown): boolean {
+  const cause = error instanceof DeltaBoxError ? error.cause : undefined
+  return cause instanceof EngineError && cause.code === 'unsettled'
+}
+
+/** The checkpoint and the sandbox's new head become visible together. */
+function register(
+  state: State,
+  sandbox: SandboxRow,
+  taken: Frozen,
+  kind: Pick<CheckpointRow, 'label' | 'internal'>,
+): CheckpointRow {
+  const row: CheckpointRow = {
+    id: newCheckpointId(),
+    family: sandbox.family,
+    sandbox: sandbox.id,
+    parent: positionOf(state, sandbox),
+    layer: taken.layer,
+    ...kind,
+    unchanged: taken.isSameAsPosition,
+    blockingUsec: taken.blockingUsec,
+    processes: taken.processes,
+    files: taken.files,
+    fileBytes: taken.isSameAsPosition ? 0 : null,
+    createdAt: Date.now(),
+  }
+  state.store.transaction(() => {
+    state.store.checkpoints.insert(row)
+    if (taken.head) freezeHead(state, sandbox, taken.head.id, row.id, taken.isOnNewChain)
+    else state.store.sandboxes.setHead(sandbox.id, sandbox.head, row.id)
+  })
+  state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
+  state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
+  if (taken.head) {
+    state.upkeep.frozen(sandbox.head)
+    state.merges.consider(sandbox.family, sandbox.head)
+  }
+  return row
+}
+
+/** The checkpoint it stands on may have been removed while the engine worked. */
+function positionOf(state: State, sandbox: SandboxRow): string | null {
+  return state.store.sandboxes.get(sandbox.id)?.checkpoint ?? null
+}

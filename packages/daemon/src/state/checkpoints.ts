@@ -1,0 +1,111 @@
+/** Finding checkpoints, what can be told of them, and removing them. */
+import {
+  type CheckpointInfo,
+  type CheckpointList,
+  DeltaBoxError,
+  type RelabelCheckpoint,
+} from '@deltabox/protocol'
+import type { CheckpointRow } from './checkpoint-table.js'
+import { findSandbox } from './sandboxes.js'
+import type { State } from './state.js'
+
+/** `cp-` and three letters. */
+const PREFIX_MIN_LENGTH = 6
+
+/** By id, or by the beginning of an id that only one checkpoint has. */
+export function findCheckpoint(state: State, reference: string): CheckpointRow {
+  const { checkpoints } = state.store
+  const exact = checkpoints.get(reference)
+  if (exact) return exact
+  const isPrefix = reference.startsWith('cp-') && reference.length >= PREFIX_MIN_LENGTH
+  const [first, ...others] = isPrefix ? checkpoints.byPrefix(reference) : []
+  if (first && others.length === 0) return first
+  throw new DeltaBoxError(
+    'checkpoint_not_found',
+    first
+      ? `${JSON.stringify(reference)} is the beginning of ${others.length + 1} checkpoints’ ids: ${[first, ...others].map((row) => row.id).join(', ')}`
+      : `no checkpoint has the id ${JSON.stringify(reference)}`,
+    { details: { checkpoint: reference } },
+  )
+}
+
+export function getCheckpoint(state: State, reference: string): CheckpointInfo {
+  return infoOf(state, findCheckpoint(state, reference))
+}
+
+/** Those taken of the sandbox, oldest first. What forks took for themselves is not among them. */
+export function listCheckpoints(state: State, reference: string): CheckpointList {
+  const { id } = findSandbox(state, reference)
+  const rows = state.store.checkpoints.ofSandbox(id)
+  return { checkpoints: rows.filter((row) => !row.internal).map((row) => infoOf(state, row)) }
+}
+
+export function relabelCheckpoint(
+  state: State,
+  reference: string,
+  { label }: RelabelCheckpoint,
+): CheckpointInfo {
+  const { id } = findCheckpoint(state, reference)
+  state.store.checkpoints.setLabel(id, label)
+  return getCheckpoint(state, id)
+}
+
+/** What others need of it stays; its children become its parent's. */
+export async function removeCheckpoint(state: State, reference: string): Promise<void> {
+  const checkpoint = findCheckpoint(state, reference)
+  remove(state, checkpoint)
+  await state.families.retire(checkpoint.family)
+}
+
+function remove(state: State, checkpoint: CheckpointRow): void {
+  const { store } = state
+  const { id, parent, layer, sandbox } = checkpoint
+  store.transaction(() => {
+    store.checkpoints.moveParents(id, parent)
+    store.sandboxes.movePositions(id, parent)
+    store.layers.moveTargets(id, parent)
+    store.checkpoints.remove(id)
+    state.layers.release(layer)
+  })
+  state.log.info({ checkpoint: id, sandbox }, 'checkpoint removed')
+  state.events.emit({ type: 'checkpoint.removed', sandbox, checkpoint: id })
+  leaveCheckpoint(state, parent)
+}
+
+/** Nobody stands on it, and no other was taken from there. */
+function isUnneeded(state: State, { id }: CheckpointRow): boolean {
+  const { sandboxes, checkpoints } = state.store
+  return sandboxes.onCheckpoint(id).length === 0 && checkpoints.children(id).length === 0
+}
+
+/** A sandbox or a checkpoint went from it: one that a fork took goes with the last. */
+export function leaveCheckpoint(state: State, id: string | null): void {
+  const checkpoint = id === null ? undefined : state.store.checkpoints.get(id)
+  if (checkpoint?.internal && isUnneeded(state, checkpoint)) remove(state, checkpoint)
+}
+
+/** The checkpoints taken of a sandbox that no other sandbox stands on or has checkpoints after. */
+export function removeUnneededOf(state: State, sandbox: string): void {
+  // Children are younger than their parents.
+  for (const row of state.store.checkpoints.ofSandbox(sandbox).reverse()) {
+    const current = state.store.checkpoints.get(row.id)
+    if (current && isUnneeded(state, current)) remove(state, current)
+  }
+}
+
+export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
+  return {
+    id: row.id,
+    sandbox: row.sandbox,
+    parent: row.parent,
+    label: row.label,
+    createdAt: new Date(row.createdAt).toISOString(),
+    unchanged: row.unchanged,
+    blockingMs: row.blockingUsec / 1000,
+    processes: row.processes,
+    files: row.files,
+    memoryBytes: 0,
+    fileBytes: row.fileBytes ?? 0,
+    depth: state.store.layers.depth(row.layer),
+  }
+}

@@ -1,0 +1,151 @@
+/** New sandboxes in the state of another, or of a checkpoint. All of them or, unless parts will do, none. */
+import { mkdir } from 'node:fs/promises'
+import { DeltaBoxError, type Fork, type Forked } from '@deltabox/protocol'
+import { openBase } from './base.js'
+import { freezeForFork, type Origin } from './checkpoint.js'
+import { findCheckpoint, leaveCheckpoint } from './checkpoints.js'
+import { parametersOf } from './create.js'
+import { unmake } from './destroy.js'
+import { explain } from './engine-errors.js'
+import { errorBody, toDeltaBoxError } from './error-body.js'
+import type { Family } from './families.js'
+import { newSandboxId } from './ids.js'
+import type { NewLayer } from './layer-table.js'
+import { findSandbox, getSandbox, labelOf } from './sandboxes.js'
+import type { State } from './state.js'
+import { rounded } from './timings.js'
+
+/** As it is now: the state is taken in its turn, the new ones are made while it goes on. */
+export async function forkSandbox(state: State, reference: string, request: Fork): Promise<Forked> {
+  const started = performance.now()
+  const found = findSandbox(state, reference)
+  const children = await state.serial.run(found.id, async () => {
+    const sandbox = findSandbox(state, found.id)
+    return insertChildren(state, await freezeForFork(state, sandbox), request, sandbox.id)
+  })
+  return await makeAll(state, children, request, labelOf(found), started)
+}
+
+export async function forkCheckpoint(state: State, reference: string, request: Fork): Promise<Forked> {
+  const started = performance.now()
+  const { id, family, layer, sandbox } = findCheckpoint(state, reference)
+  const children = insertChildren(state, { family, layer, checkpoint: id }, request, sandbox)
+  return await makeAll(state, children, request, id, started)
+}
+
+interface Child {
+  readonly id: string
+  readonly head: NewLayer
+}
+
+interface Children {
+  readonly origin: Origin
+  readonly all: readonly Child[]
+}
+
+/** From here on nothing they stand on goes away. What `source` brought to the workspace counts as theirs. */
+function insertChildren(state: State, origin: Origin, { count = 1 }: Fork, source: string): Children {
+  const { family, layer: parent, checkpoint } = origin
+  const all = state.store.transaction(() =>
+    Array.from({ length: count }, (): Child => {
+      const id = newSandboxId()
+      const head = state.layers.newHead({ family, sandbox: id, parent, target: null })
+      state.store.sandboxes.insert({
+        ...{ id, name: null, family, head: head.id, checkpoint, createdAt: Date.now() },
+      })
+      state.store.applied.copy(source, id)
+      return { id, head }
+    }),
+  )
+  return { origin, all }
+}
+
+async function makeAll(
+  state: State,
+  { origin, all }: Children,
+  { partial = false }: Fork,
+  of: string,
+  started: number,
+): Promise<Forked> {
+  const made = await state.families
+    .use(origin.family, async (family) => {
+      await openBase(state, family)
+      return await Promise.allSettled(all.map((child) => makeOne(state, family, child)))
+    })
+    .catch((error): PromiseSettledResult<Made>[] => all.map(() => ({ status: 'rejected', reason: error })))
+  const failed = made.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))
+  if (failed.length > 0) await undo(state, origin, all, made, partial)
+  if (failed.length > 0 && !partial) throw failure(of, failed, all.length)
+  return report(state, origin, made, started)
+}
+
+interface Made {
+  readonly id: string
+  readonly cgroups: readonly string[]
+}
+
+async function makeOne(state: State, family: Family, { id, head }: Child): Promise<Made> {
+  const row = state.store.sandboxes.get(id)
+  if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
+  try {
+    await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
+    const parameters = parametersOf(state, { id, setup: row }, head)
+    const { cgroups } = await family.client.request('sandbox.create', parameters)
+    return { id, cgroups }
+  } catch (error) {
+    throw explain(error, 'sandbox.create', `make sandbox ${id}`)
+  }
+}
+
+/** What was made goes again, and what was only begun. */
+async function undo(
+  state: State,
+  { family, checkpoint }: Origin,
+  all: readonly Child[],
+  made: readonly PromiseSettledResult<Made>[],
+  keepMade: boolean,
+): Promise<void> {
+  for (const [index, { id }] of all.entries()) {
+    if (keepMade && made[index]?.status === 'fulfilled') continue
+    const row = state.store.sandboxes.get(id)
+    if (row) await unmake(state, row)
+  }
+  leaveCheckpoint(state, checkpoint)
+  await state.families.retire(family)
+}
+
+function failure(of: string, failed: readonly unknown[], count: number): DeltaBoxError {
+  const cause = toDeltaBoxError(failed[0])
+  const which = count === 1 ? '' : `${failed.length} of ${count} could not be made: `
+  return new DeltaBoxError('fork_failed', `cannot fork ${of}: ${which}${cause.message}`, {
+    cause,
+    details: { ...cause.details, code: cause.code, failed: failed.length, count },
+  })
+}
+
+function report(
+  state: State,
+  { checkpoint }: Origin,
+  made: readonly PromiseSettledResult<Made>[],
+  started: number,
+): Forked {
+  state.store.transaction(() => {
+    for (const result of made) {
+      if (result.status === 'fulfilled')
+        state.store.sandboxes.setRunning(result.value.id, result.value.cgroups)
+    }
+  })
+  const sandboxes = made.map((result) =>
+    result.status === 'fulfilled' ? getSandbox(state, result.value.id) : errorBody(result.reason),
+  )
+  const ms = performance.now() - started
+  state.metrics.forkSeconds.observe(ms / 1000)
+  state.log.info({ checkpoint, count: made.length, ms }, 'forked')
+  for (const result of made) {
+    if (result.status !== 'fulfilled') continue
+    const sandbox = result.value.id
+    state.events.emit({ type: 'sandbox.created', sandbox })
+    state.events.emit({ type: 'sandbox.forked', sandbox, ...(checkpoint === null ? {} : { checkpoint }) })
+  }
+  return { sandboxes, ms: rounded(ms) }
+}

@@ -1,0 +1,192 @@
+/** Layers by what lies below them. A chain is a layer and all below it; what nothing stands on can go. */
+import type Database from 'libsql'
+
+/**
+ * `head`: a sandbox writes to it, or is about to. `merging`: others are being put together in it. `frozen`: never
+ * written again. `doomed`: nothing needs it, its directory is being removed.
+ */
+export type LayerState = 'head' | 'merging' | 'frozen' | 'doomed'
+
+export interface LayerRow {
+  readonly id: string
+  readonly family: string
+  /** The layer below; null on the base. */
+  readonly parent: string | null
+  readonly state: LayerState
+  /** Whose head it is or was meant to be. */
+  readonly sandbox: string | null
+  /** Where its sandbox stands once this is its head, where that differs from where it stood. */
+  readonly target: string | null
+  /** Known once it is frozen and was measured. */
+  readonly bytes: number | null
+  readonly files: number | null
+  readonly createdAt: number
+}
+
+export type NewLayer = Omit<LayerRow, 'bytes' | 'files' | 'createdAt'>
+
+const COLUMNS = 'id, family, parent, state, sandbox, target, bytes, files, created_at AS createdAt'
+
+/** Newest first, `n` counting from the layer that is asked for. */
+const CHAIN = `WITH RECURSIVE chain (id, parent, n) AS (
+    SELECT id, parent, 0 FROM layers WHERE id = ?
+    UNION ALL
+    SELECT below.id, below.parent, n + 1 FROM layers below JOIN chain ON below.id = chain.parent
+  )`
+
+const IS_NEEDED = `EXISTS (SELECT 1 FROM layers above WHERE above.parent = layers.id AND above.state != 'doomed')
+  OR EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.layer = layers.id)
+  OR EXISTS (SELECT 1 FROM holds WHERE holds.layer = layers.id)`
+
+export class LayerTable {
+  readonly #statements: ReturnType<typeof prepare>
+
+  constructor(db: Database.Database) {
+    this.#statements = prepare(db)
+  }
+
+  insert(row: NewLayer): void {
+    const { id, family, parent, state, sandbox, target } = row
+    this.#statements.insert.run(id, family, parent, state, sandbox, target, Date.now())
+  }
+
+  setState(id: string, state: LayerState): void {
+    this.#statements.setState.run(state, id)
+  }
+
+  setSize(id: string, bytes: number, files: number): void {
+    this.#statements.setSize.run(bytes, files, id)
+  }
+
+  /** Whatever stood on one layer stands on another from now on. */
+  moveParents(from: string, to: string): void {
+    this.#statements.moveParents.run(to, from, to)
+  }
+
+  moveTargets(from: string, to: string | null): void {
+    this.#statements.moveTargets.run(to, from)
+  }
+
+  get(id: string): LayerRow | undefined {
+    return this.#statements.get.get(id) as LayerRow | undefined
+  }
+
+  ofFamily(family: string): LayerRow[] {
+    return this.#statements.ofFamily.all(family) as LayerRow[]
+  }
+
+  inState(state: LayerState): LayerRow[] {
+    return this.#statements.inState.all(state) as LayerRow[]
+  }
+
+  above(id: string): LayerRow[] {
+    return this.#statements.above.all(id) as LayerRow[]
+  }
+
+  headsOf(sandbox: string): LayerRow[] {
+    return this.#statements.headsOf.all(sandbox) as LayerRow[]
+  }
+
+  /** Its directory says what it is. */
+  setRecorded(id: string): void {
+    this.#statements.setRecorded.run(id)
+  }
+
+  unrecorded(): LayerRow[] {
+    return this.#statements.unrecorded.all() as LayerRow[]
+  }
+
+  /** Heads whose chain holds the layer. */
+  headsAbove(id: string): string[] {
+    return (this.#statements.headsAbove.all(id) as { id: string }[]).map((row) => row.id)
+  }
+
+  /** The layer and all below it, newest first; nothing for the base. */
+  chain(top: string | null): LayerRow[] {
+    return top === null ? [] : (this.#statements.chain.all(top) as LayerRow[])
+  }
+
+  depth(top: string | null): number {
+    return top === null ? 0 : (this.#statements.depth.get(top) as { depth: number }).depth
+  }
+
+  /** What is known of the size of a chain. */
+  chainBytes(top: string | null): number {
+    return top === null ? 0 : (this.#statements.chainBytes.get(top) as { bytes: number }).bytes
+  }
+
+  isNeeded(id: string): boolean {
+    return this.#statements.isNeeded.get(id) !== undefined
+  }
+
+  /** Frozen layers that nothing stands on, of all families. */
+  unneeded(): LayerRow[] {
+    return this.#statements.unneeded.all() as LayerRow[]
+  }
+
+  remove(id: string): void {
+    this.#statements.remove.run(id)
+  }
+
+  /** Keeps a layer for a mount that shows it though the chain of its head does not name it any more. */
+  hold(holder: string, layer: string): void {
+    this.#statements.hold.run(holder, layer)
+  }
+
+  heldBy(holder: string): string[] {
+    return (this.#statements.heldBy.all(holder) as { layer: string }[]).map(({ layer }) => layer)
+  }
+
+  holders(): string[] {
+    return (this.#statements.holders.all() as { holder: string }[]).map(({ holder }) => holder)
+  }
+
+  letGo(holder: string): void {
+    this.#statements.letGo.run(holder)
+  }
+
+  forgetFamily(family: string): void {
+    this.#statements.forgetHolds.run(family)
+    this.#statements.forgetLayers.run(family)
+  }
+}
+
+function prepare(db: Database.Database): Readonly<Record<StatementName, Database.Statement>> {
+  return Object.fromEntries(Object.entries(SQL).map(([name, text]) => [name, db.prepare(text)])) as Record<
+    StatementName,
+    Database.Statement
+  >
+}
+
+type StatementName = keyof typeof SQL
+const SQL = {
+  insert: `INSERT INTO layers (id, family, parent, state, sandbox, target, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+  setState: 'UPDATE layers SET state = ? WHERE id = ?',
+  setSize: 'UPDATE layers SET bytes = ?, files = ? WHERE id = ?',
+  moveParents: 'UPDATE layers SET parent = ?, recorded = 0 WHERE parent = ? AND id != ?',
+  moveTargets: 'UPDATE layers SET target = ? WHERE target = ?',
+  get: `SELECT ${COLUMNS} FROM layers WHERE id = ?`,
+  ofFamily: `SELECT ${COLUMNS} FROM layers WHERE family = ?`,
+  inState: `SELECT ${COLUMNS} FROM layers WHERE state = ?`,
+  above: `SELECT ${COLUMNS} FROM layers WHERE parent = ? AND state != 'doomed'`,
+  headsOf: `SELECT ${COLUMNS} FROM layers WHERE sandbox = ? AND state = 'head'`,
+  setRecorded: 'UPDATE layers SET recorded = 1 WHERE id = ?',
+  unrecorded: `SELECT ${COLUMNS} FROM layers WHERE state = 'frozen' AND recorded = 0`,
+  headsAbove: `WITH RECURSIVE above (id, state) AS (
+      SELECT id, state FROM layers WHERE parent = ?
+      UNION ALL
+      SELECT next.id, next.state FROM layers next JOIN above ON next.parent = above.id
+    ) SELECT id FROM above WHERE state = 'head'`,
+  chain: `${CHAIN} SELECT ${COLUMNS.replace(/\b(id|parent)\b/g, 'layers.$1')} FROM chain JOIN layers USING (id) ORDER BY n`,
+  depth: `${CHAIN} SELECT count(*) AS depth FROM chain`,
+  chainBytes: `${CHAIN} SELECT coalesce(sum(bytes), 0) AS bytes FROM chain JOIN layers USING (id)`,
+  isNeeded: `SELECT 1 FROM layers WHERE id = ? AND (${IS_NEEDED})`,
+  unneeded: `SELECT ${COLUMNS} FROM layers WHERE state = 'frozen' AND NOT (${IS_NEEDED})`,
+  remove: 'DELETE FROM layers WHERE id = ?',
+  hold: 'INSERT OR IGNORE INTO holds (holder, layer) VALUES (?, ?)',
+  heldBy: 'SELECT layer FROM holds WHERE holder = ?',
+  holders: 'SELECT DISTINCT holder FROM holds',
+  letGo: 'DELETE FROM holds WHERE holder = ?',
+  forgetHolds: 'DELETE FROM holds WHERE layer IN (SELECT id FROM layers WHERE family = ?)',
+  forgetLayers: 'DELETE FROM layers WHERE family = ?',
+} as const

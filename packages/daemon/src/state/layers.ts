@@ -1,0 +1,168 @@
+/** Layers come and go: a row before its directory, and a directory before its row is forgotten. */
+import type { Logger } from 'pino'
+import type { LayerRecord, LayerStore } from '../deltafs/layer-store.js'
+import { newHolderId, newLayerId } from './ids.js'
+import type { LayerRow, NewLayer } from './layer-table.js'
+import type { Store } from './store.js'
+
+/** Directories removed by one run of `rm`. */
+const BATCH = 64
+
+export class Layers {
+  readonly #store: Store
+  readonly #disk: LayerStore
+  readonly #log: Logger
+  #removing: Promise<void> | undefined
+  #stopped = false
+
+  constructor(store: Store, disk: LayerStore, log: Logger) {
+    this.#store = store
+    this.#disk = disk
+    this.#log = log
+  }
+
+  directory(layer: Pick<LayerRow, 'family' | 'id'>): string {
+    return this.#disk.directory(layer)
+  }
+
+  /** As engines take it: newest first. */
+  chainDirectories(top: string | null): string[] {
+    return this.#store.layers.chain(top).map((layer) => this.#disk.directory(layer))
+  }
+
+  /** An empty layer for a sandbox to write to. */
+  newHead(head: Pick<LayerRow, 'family' | 'parent' | 'target'> & { sandbox: string }): NewLayer {
+    return this.newLayer({ ...head, state: 'head' })
+  }
+
+  newLayer(facts: Omit<NewLayer, 'id'>): NewLayer {
+    const layer = { id: newLayerId(), ...facts }
+    this.#store.layers.insert(layer)
+    try {
+      this.#disk.make(layer)
+    } catch (error) {
+      this.#store.layers.remove(layer.id)
+      throw error
+    }
+    return layer
+  }
+
+  /** A head that was not used after all. */
+  abandon(layer: Pick<LayerRow, 'family' | 'id' | 'parent'>): void {
+    if (!this.#disk.removeEmpty(layer)) {
+      this.drop(layer.id)
+      return
+    }
+    this.#store.transaction(() => {
+      this.#store.layers.remove(layer.id)
+      this.letGo(layer.id)
+      this.release(layer.parent)
+    })
+  }
+
+  /** No sandbox writes to it any more, and what was written is not wanted. */
+  drop(id: string): void {
+    this.#store.transaction(() => {
+      this.#store.layers.setState(id, 'frozen')
+      this.letGo(id)
+      this.release(id)
+    })
+  }
+
+  /** The layers stay until the work is done, whatever ceases to need them meanwhile. */
+  async holding<T>(layers: readonly Pick<LayerRow, 'id'>[], work: () => Promise<T>): Promise<T> {
+    const holder = newHolderId()
+    this.#store.transaction(() => {
+      for (const { id } of layers) this.#store.layers.hold(holder, id)
+    })
+    try {
+      return await work()
+    } finally {
+      this.#store.transaction(() => this.letGo(holder))
+    }
+  }
+
+  /** What no mount shows any more though its chain does not name it. */
+  letGo(holder: string): void {
+    const held = this.#store.layers.heldBy(holder)
+    if (held.length === 0) return
+    this.#store.layers.letGo(holder)
+    for (const layer of held) this.release(layer)
+  }
+
+  /** Something that stood on the layer does not any more. It goes, and those below it that only it needed. */
+  release(id: string | null): void {
+    for (let at = id; at !== null; ) {
+      const layer = this.#store.layers.get(at)
+      if (layer?.state !== 'frozen' || this.#store.layers.isNeeded(at)) return
+      this.#store.layers.setState(at, 'doomed')
+      this.removeDoomed()
+      at = layer.parent
+    }
+  }
+
+  /** In the background, one batch after the other. What fails is tried again with the next, or by the next daemon. */
+  removeDoomed(): void {
+    if (this.#removing || this.#stopped) return
+    const removing = this.#removeAll().catch((error) =>
+      this.#log.error({ err: error }, 'layers that nothing needs stay on the disk for now'),
+    )
+    this.#removing = removing
+    const done = (): void => {
+      this.#removing = undefined
+    }
+    removing.then(done, done)
+  }
+
+  async #removeAll(): Promise<void> {
+    // What is doomed in this turn of the event loop goes with the first batch.
+    await new Promise(setImmediate)
+    while (!this.#stopped) {
+      const doomed = this.#store.layers.inState('doomed').slice(0, BATCH)
+      if (doomed.length === 0) return
+      await this.#disk.remove(doomed)
+      this.#store.transaction(() => {
+        for (const layer of doomed) this.#store.layers.remove(layer.id)
+      })
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#removing
+  }
+
+  record(record: LayerRecord): Promise<void> {
+    return this.#disk.record(record)
+  }
+
+  /** At the start, when nothing is under way: whatever no sandbox and no checkpoint needs goes. */
+  async cleanUp(): Promise<void> {
+    this.#store.transaction(() => this.#doomUnneeded())
+    for (const family of this.#store.families.all()) await this.#removeStrays(family.id)
+    this.removeDoomed()
+  }
+
+  #doomUnneeded(): void {
+    const { layers, sandboxes } = this.#store
+    const heads = new Set(sandboxes.all().map((row) => row.head))
+    const unused = layers.inState('head').filter((row) => !heads.has(row.id))
+    for (const row of [...unused, ...layers.inState('merging')]) layers.setState(row.id, 'doomed')
+    for (const holder of layers.holders()) if (!heads.has(holder)) layers.letGo(holder)
+    for (let rows = layers.unneeded(); rows.length > 0; rows = layers.unneeded()) {
+      for (const row of rows) layers.setState(row.id, 'doomed')
+    }
+  }
+
+  async #removeStrays(family: string): Promise<void> {
+    const known = new Set(this.#store.layers.ofFamily(family).map((row) => row.id))
+    const onDisk = await this.#disk.list(family)
+    await this.#disk.remove(onDisk.filter((id) => !known.has(id)).map((id) => ({ family, id })))
+    const there = new Set(onDisk)
+    const isLost = (row: LayerRow): boolean => row.state !== 'doomed' && !there.has(row.id)
+    const lost = this.#store.layers.ofFamily(family).filter(isLost)
+    if (lost.length > 0) {
+      this.#log.error({ family, layers: lost.map((row) => row.id) }, 'layers are not on the disk any more')
+    }
+  }
+}

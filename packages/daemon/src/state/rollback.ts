@@ -1,0 +1,68 @@
+/** Going back: a sandbox gets the files of an earlier state, in a new cell that is complete before the old one ends. */
+import { DeltaBoxError, type RollbackSandbox, type RolledBack } from '@deltabox/protocol'
+import type { Ok } from '../engine/messages.js'
+import type { CheckpointRow } from './checkpoint-table.js'
+import { findCheckpoint } from './checkpoints.js'
+import { replaceHead } from './heads.js'
+import type { SandboxRow } from './sandbox-table.js'
+import { ask, findSandbox, labelOf } from './sandboxes.js'
+import type { State } from './state.js'
+import { milliseconds, rounded } from './timings.js'
+
+export function rollbackSandbox(
+  state: State,
+  reference: string,
+  request: RollbackSandbox,
+): Promise<RolledBack> {
+  const started = performance.now()
+  const { id } = findSandbox(state, reference)
+  return state.serial.run(id, async () => {
+    const sandbox = findSandbox(state, id)
+    const checkpoint = findCheckpoint(state, request.checkpoint)
+    refuseStranger(sandbox, checkpoint)
+    const { stopped, timings } = await standOn(state, sandbox, checkpoint)
+    const ms = performance.now() - started
+    state.metrics.rollbackSeconds.observe(ms / 1000)
+    state.log.info({ sandbox: id, checkpoint: checkpoint.id, ms, stopped }, 'sandbox rolled back')
+    state.events.emit({ type: 'sandbox.rolled-back', sandbox: id, checkpoint: checkpoint.id })
+    return {
+      sandbox: id,
+      checkpoint: checkpoint.id,
+      ms: rounded(ms),
+      source: 'image',
+      stopped,
+      timings: milliseconds(timings),
+    }
+  })
+}
+
+function refuseStranger(sandbox: SandboxRow, checkpoint: CheckpointRow): void {
+  if (sandbox.family === checkpoint.family) return
+  throw new DeltaBoxError(
+    'checkpoint_of_other_base',
+    `cannot roll sandbox ${labelOf(sandbox)} back to ${checkpoint.id}: they do not descend from the same sandbox`,
+    { details: { sandbox: sandbox.id, checkpoint: checkpoint.id } },
+  )
+}
+
+async function standOn(
+  state: State,
+  sandbox: SandboxRow,
+  checkpoint: CheckpointRow,
+): Promise<Ok<'sandbox.rollback'>> {
+  const { id, family } = sandbox
+  const { id: target, layer: parent } = checkpoint
+  const head = state.layers.newHead({ family, sandbox: id, parent, target })
+  try {
+    const doing = `roll sandbox ${labelOf(sandbox)} back to ${target}`
+    const layers = state.layers.chainDirectories(parent)
+    const parameters = { sandbox: id, layers, head: state.layers.directory(head) }
+    const reply = await ask(state, sandbox, doing, 'sandbox.rollback', parameters)
+    // Where it stands has moved with its checkpoint, if that was removed meanwhile.
+    replaceHead(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
+    return reply
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
+    throw error
+  }
+}
