@@ -22,3 +22,5 @@ typedef void courier_done(void *owner, int num, const char *step, int fd);
 
 int courier_send(struct sandbox *sandbox, const struct errand_args *args, courier_done *done, void *owner,
                  struct err *err);
+/* Waits until every courier in the sandbox has come back, and hands over what they brought. */
+void couriers_finish(const struct sandbox *sandbox);

@@ -5,3 +5,4 @@
 
 void files_close_of(const struct sandbox *sandbox);
 void files_close_all(void);
+void files_each_of(const struct sandbox *sandbox, void (*each)(void *owner, int fd), void *owner);

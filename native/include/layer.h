@@ -27,3 +27,8 @@ void layer_unmake(const char *layer);
  * Returns the detached mount, or -1 with err. */
 int layer_mount(const struct base *base, size_t tree, const struct chain *chain, const char *head,
                 struct err *err);
+
+/* Makes the roots look like those of the newest layer below once more. 0 or -errno. */
+int layer_copy_roots(const char *layer, const struct base *base, const struct chain *below);
+/* True when nothing was written to the layer since layer_make. */
+bool layer_is_empty(const char *layer, const struct base *base, const struct chain *below);

@@ -58,6 +58,8 @@ struct process {
 
 struct process *arg_process(item args, struct err *err);
 void process_describe(const struct process *process, struct out *out);
+/* Waits until every start in the sandbox has led to a running program or failed. */
+void processes_settle(const struct sandbox *sandbox);
 /* Drops everything the engine holds of an ended process. */
 void process_free(struct process *process);
 void process_unlink_output(const struct process *process);

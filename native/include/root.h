@@ -8,3 +8,12 @@
  * `point`. After a failure the cell is unusable and must be destroyed. */
 int root_put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
                 struct err *err);
+
+/* Puts the trees `to` in the place of `from` under the processes of the cell; proc, devices and the like move along.
+ * Everyone who stands on the old root itself stands on the new one afterwards. The old root is still attached. */
+int root_switch(const struct cell *cell, const struct base *base, const int *from, const int *to,
+                struct err *err);
+/* Undoes root_switch. */
+void root_switch_back(const struct cell *cell, const int *from, const int *to);
+/* Detaches an old root after root_switch, and what is still attached to it. */
+int root_drop(const struct cell *cell, int root, struct err *err);

@@ -10,6 +10,8 @@ void server_close(void);
 void reply_ok(const struct reply_to *to, const struct out *ok);
 void reply_part(const struct reply_to *to, const struct out *part);
 void reply_error(const struct reply_to *to, const struct err *err);
+/* With more of the error's map, encoded. */
+void reply_error_with(const struct reply_to *to, const struct err *err, const struct out *more);
 void reply_raw_frames(const struct reply_to *to, const void *data, size_t len);
 
 /* The inside of an event's map, `event` included; dropped when nobody is connected (hello tells the state). */

@@ -8,6 +8,7 @@
 #include "engine.h"
 #include "error.h"
 #include "fd.h"
+#include "freeze.h"
 #include "loop.h"
 
 static struct child *children;
@@ -42,6 +43,7 @@ static void signals_ready(struct source *source, uint32_t events)
             loop_stop();
         }
     }
+    freeze_release();
     reap();
 }
 

@@ -25,7 +25,11 @@ struct courier {
     bool reaped;
     courier_done *done;
     void *owner;
+    const struct sandbox *sandbox;
+    struct courier *next;
 };
+
+static struct courier *couriers;
 
 /* ---- inside ---- */
 
@@ -138,9 +142,16 @@ __attribute__((noreturn)) static void courier_main(const struct sandbox *sandbox
 
 static void courier_free(struct courier *courier)
 {
-    if (courier->reaped && courier->socket < 0) {
-        free(courier);
+    if (!courier->reaped || courier->socket >= 0) {
+        return;
     }
+    for (struct courier **link = &couriers; *link; link = &(*link)->next) {
+        if (*link == courier) {
+            *link = courier->next;
+            break;
+        }
+    }
+    free(courier);
 }
 
 static void courier_ready(struct source *source, uint32_t events)
@@ -190,7 +201,20 @@ int courier_send(struct sandbox *sandbox, const struct errand_args *args, courie
     courier->socket = fd_steal(&ours);
     courier->done = done;
     courier->owner = owner;
+    courier->sandbox = sandbox;
+    courier->next = couriers;
+    couriers = courier;
     child_watch(&courier->child, pid, courier_ended, courier);
     loop_add(&courier->source, courier->socket, EPOLLIN, courier_ready, courier);
     return 0;
+}
+
+void couriers_finish(const struct sandbox *sandbox)
+{
+    for (struct courier *courier = couriers, *next; courier; courier = next) {
+        next = courier->next;
+        if (courier->sandbox == sandbox && courier->socket >= 0) {
+            courier_ready(&courier->source, 0);
+        }
+    }
 }

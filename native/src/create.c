@@ -61,8 +61,7 @@ static int make_logs(const struct sandbox *sandbox, struct err *err)
 
 /* ---- a cell that stands on a chain ---- */
 
-static int *mount_trees(const struct sandbox *sandbox, const struct chain *chain, const char *head,
-                        struct err *err)
+int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err)
 {
     const struct base *base = sandbox->base;
     int *trees = malloc(base->tree_count * sizeof *trees);
@@ -87,7 +86,7 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
 
     *standing = (struct standing){0};
     if (layer_make(head, sandbox->base, chain, err) < 0 ||
-        !(standing->trees = mount_trees(sandbox, chain, head, err))) {
+        !(standing->trees = trees_mount(sandbox, chain, head, err))) {
         layer_unmake(head);
         return -1;
     }

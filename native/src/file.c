@@ -68,6 +68,15 @@ void files_close_of(const struct sandbox *sandbox)
     }
 }
 
+void files_each_of(const struct sandbox *sandbox, void (*each)(void *owner, int fd), void *owner)
+{
+    for (const struct handle *handle = handles; handle; handle = handle->next) {
+        if (handle->sandbox == sandbox) {
+            each(owner, handle->fd);
+        }
+    }
+}
+
 void files_close_all(void)
 {
     while (handles) {

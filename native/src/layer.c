@@ -1,5 +1,6 @@
 #include "layer.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -157,6 +158,86 @@ int layer_make(const char *layer, const struct base *base, const struct chain *b
         }
     }
     return 0;
+}
+
+int layer_copy_roots(const char *layer, const struct base *base, const struct chain *below)
+{
+    int result = 0;
+
+    for (size_t tree = 0; result == 0 && tree < base->tree_count; tree++) {
+        cleanup_fd top = open_top(base, tree, below);
+        cleanup_fd upper = layer_open_upper(layer, tree);
+        result = top < 0 ? top : upper < 0 ? upper : copy_root(top, upper);
+    }
+    return result;
+}
+
+/* ---- looking ---- */
+
+static bool has_entries(int upper)
+{
+    int fd = openat(upper, ".", OPEN_DIRECTORY);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    bool found = !dir;
+
+    while (dir && !found && (entry = readdir(dir))) {
+        found = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    }
+    if (dir) {
+        closedir(dir);
+    }
+    return found;
+}
+
+/* All that belongs to a directory itself, in an order that is the file system's. */
+static ssize_t read_xattrs(int fd, char *out, size_t cap)
+{
+    static char names[65536];
+    ssize_t len = flistxattr(fd, names, sizeof names);
+    size_t used = 0;
+
+    for (const char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
+        size_t name_len = strlen(name) + 1;
+        if (strncmp(name, "trusted.overlay.", strlen("trusted.overlay.")) == 0) {
+            continue;
+        }
+        if (used + name_len > cap) {
+            return -1;
+        }
+        memcpy(out + used, name, name_len);
+        used += name_len;
+        ssize_t size = fgetxattr(fd, name, out + used, cap - used);
+        if (size < 0) {
+            return -1;
+        }
+        used += (size_t)size;
+    }
+    return len < 0 ? -1 : (ssize_t)used;
+}
+
+static bool same_root(int a, int b)
+{
+    static char left[65536], right[65536];
+    struct stat x, y;
+    ssize_t left_len = read_xattrs(a, left, sizeof left), right_len = read_xattrs(b, right, sizeof right);
+
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_mode == y.st_mode && x.st_uid == y.st_uid &&
+           x.st_gid == y.st_gid && x.st_mtim.tv_sec == y.st_mtim.tv_sec &&
+           x.st_mtim.tv_nsec == y.st_mtim.tv_nsec && left_len == right_len && left_len >= 0 &&
+           memcmp(left, right, (size_t)left_len) == 0;
+}
+
+bool layer_is_empty(const char *layer, const struct base *base, const struct chain *below)
+{
+    for (size_t tree = 0; tree < base->tree_count; tree++) {
+        cleanup_fd top = open_top(base, tree, below);
+        cleanup_fd upper = layer_open_upper(layer, tree);
+        if (top < 0 || upper < 0 || has_entries(upper) || !same_root(top, upper)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void layer_unmake(const char *layer)

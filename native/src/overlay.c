@@ -51,7 +51,11 @@ static int set_writable(int fs, int upper, int work)
         return -errno;
     }
     fd_path(path, work);
-    return fsconfig(fs, FSCONFIG_SET_STRING, "workdir", path, 0) < 0 ? -errno : 0;
+    if (fsconfig(fs, FSCONFIG_SET_STRING, "workdir", path, 0) < 0) {
+        return -errno;
+    }
+    /* The whole disk would be synced, by whoever lets go of the overlay last, whenever one is left behind. */
+    return fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0 ? -errno : 0;
 }
 
 /* index=off: a lower layer may be the upper of an overlay that is just being left. xino=auto: one inode number for

@@ -1,6 +1,7 @@
 #include "process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -368,6 +369,17 @@ static void report_ready(struct source *source, uint32_t events)
         err.code = ERR_EXEC;
     }
     reply_error(&process->start_reply, &err);
+}
+
+void processes_settle(const struct sandbox *sandbox)
+{
+    for (struct process *process = sandbox->processes; process; process = process->next) {
+        while (process->report_fd >= 0) {
+            struct pollfd waiting = {.fd = process->report_fd, .events = POLLIN};
+            poll(&waiting, 1, -1);
+            report_ready(&process->report, 0);
+        }
+    }
 }
 
 static int launch(struct process *process, struct start *start, struct err *err)

@@ -35,12 +35,17 @@ static int attach(int root, const char *path, int mount, struct err *err)
     return 0;
 }
 
+/* What is attached to a root beside the volumes: the kernel's views, then the device nodes of the host. */
+static const char *const attachments[] = {"proc",     "sys",        "dev/pts",     "dev/null", "dev/zero",
+                                          "dev/full", "dev/random", "dev/urandom", "dev/tty"};
+#define ATTACHMENTS (sizeof attachments / sizeof *attachments)
+#define VIEWS 3
+
 static int attach_devices(int root, struct err *err)
 {
-    static const char *const nodes[] = {"dev/null",   "dev/zero",    "dev/full",
-                                        "dev/random", "dev/urandom", "dev/tty"};
+    const char *const *nodes = attachments + VIEWS;
 
-    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+    for (size_t i = 0; i < ATTACHMENTS - VIEWS; i++) {
         char host[32];
         snprintf(host, sizeof host, "/%s", nodes[i]);
         cleanup_fd node = open_tree(AT_FDCWD, host, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -89,6 +94,24 @@ static int restrict_kernel_views(int root, struct err *err)
     return 0;
 }
 
+static int pivot(int root, struct err *err)
+{
+    if (fchdir(root) < 0 || sys_pivot_root(".", ".") < 0) {
+        return err_system(err, errno, "pivot root", "/");
+    }
+    return 0;
+}
+
+static int attach_volumes(const struct base *base, int root, const int *trees, struct err *err)
+{
+    for (size_t i = 1; i < base->tree_count; i++) {
+        if (attach(root, base->trees[i].path + 1, trees[i], err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Runs in the cell's mount namespace. */
 static int put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
                   struct err *err)
@@ -107,15 +130,19 @@ static int put_up(struct cell *cell, const struct base *base, const char *point,
     fd_close(&cell->proc_mount);
     fd_close(&cell->sys_mount);
     fd_close(&cell->pts_mount);
-    for (size_t i = 1; i < base->tree_count; i++) {
-        if (attach(root, base->trees[i].path + 1, trees[i], err) < 0) {
-            return -1;
-        }
+    if (attach_volumes(base, root, trees, err) < 0 || pivot(root, err) < 0) {
+        return -1;
     }
-    if (fchdir(root) < 0 || sys_pivot_root(".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0) {
-        return err_system(err, errno, "pivot root", "%s", point);
+    return umount2(".", MNT_DETACH) < 0 || chdir("/") < 0
+               ? err_system(err, errno, "drop the host's root", "%s", point)
+               : 0;
+}
+
+static void back_to_own_namespace(void)
+{
+    if (setns(engine.mount_ns, CLONE_NEWNS) < 0) {
+        die("return to the engine's mount namespace: %s", strerror(errno));
     }
-    return 0;
 }
 
 int root_put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
@@ -125,8 +152,89 @@ int root_put_up(struct cell *cell, const struct base *base, const char *point, c
         return err_system(err, errno, "enter mount namespace", "%s", point);
     }
     int result = put_up(cell, base, point, trees, err);
-    if (setns(engine.mount_ns, CLONE_NEWNS) < 0) {
-        die("return to the engine's mount namespace: %s", strerror(errno));
-    }
+    back_to_own_namespace();
     return result;
+}
+
+/* ---- from one root to another, under running processes ---- */
+
+/* Moves are used, not copies: what is open below the mount stays what it is. Returns how many were moved. */
+static size_t move_attachments(int from, int to, struct err *err)
+{
+    size_t done = 0;
+
+    for (; done < ATTACHMENTS; done++) {
+        cleanup_fd mount = open_place(from, attachments[done], err);
+        if (mount < 0 || attach(to, attachments[done], mount, err) < 0) {
+            break;
+        }
+    }
+    return done;
+}
+
+static void take_off(int root)
+{
+    if (fchdir(root) < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0) {
+        log_line("detach a root: %s", strerror(errno));
+    }
+}
+
+static int attach_over(int old_root, int new_root, struct err *err)
+{
+    return move_mount(new_root, "", old_root, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0
+               ? err_system(err, errno, "attach root", "/")
+               : 0;
+}
+
+/* In the cell's mount namespace. */
+static int switch_roots(const struct base *base, const int *from, const int *to, struct err *err)
+{
+    struct err ignored;
+
+    if (attach_over(from[0], to[0], err) < 0) {
+        return -1;
+    }
+    if (move_attachments(from[0], to[0], err) == ATTACHMENTS && attach_volumes(base, to[0], to, err) == 0 &&
+        pivot(to[0], err) == 0) {
+        return 0;
+    }
+    move_attachments(to[0], from[0], &ignored);
+    take_off(to[0]);
+    return -1;
+}
+
+int root_switch(const struct cell *cell, const struct base *base, const int *from, const int *to,
+                struct err *err)
+{
+    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
+        return err_system(err, errno, "enter mount namespace", "/");
+    }
+    int result = switch_roots(base, from, to, err);
+    back_to_own_namespace();
+    return result;
+}
+
+void root_switch_back(const struct cell *cell, const int *from, const int *to)
+{
+    struct err err = {0};
+
+    /* whoever enters the namespace stands on the uppermost root, which is the old one */
+    if (setns(cell->mount_ns, CLONE_NEWNS) < 0 || fchdir(to[0]) < 0 || chroot(".") < 0) {
+        die("enter a sandbox's mount namespace: %s", strerror(errno));
+    }
+    if (pivot(from[0], &err) < 0 || move_attachments(to[0], from[0], &err) != ATTACHMENTS) {
+        die("put a root back: %s %s", err.message, err.object);
+    }
+    take_off(to[0]);
+    back_to_own_namespace();
+}
+
+int root_drop(const struct cell *cell, int root, struct err *err)
+{
+    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
+        return err_system(err, errno, "enter mount namespace", "/");
+    }
+    take_off(root);
+    back_to_own_namespace();
+    return 0;
 }

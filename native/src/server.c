@@ -18,6 +18,7 @@ static const struct op ops[] = {
     {"base.open", op_base_open},
     {"base.close", op_base_close},
     {"sandbox.create", op_sandbox_create},
+    {"sandbox.checkpoint", op_sandbox_checkpoint},
     {"sandbox.rollback", op_sandbox_rollback},
     {"sandbox.destroy", op_sandbox_destroy},
     {"sandbox.stats", op_sandbox_stats},
@@ -134,6 +135,11 @@ void reply_part(const struct reply_to *to, const struct out *part)
 
 void reply_error(const struct reply_to *to, const struct err *err)
 {
+    reply_error_with(to, err, NULL);
+}
+
+void reply_error_with(const struct reply_to *to, const struct err *err, const struct out *more)
+{
     struct out inside = {0};
 
     out_key_text(&inside, "code", err->code);
@@ -141,6 +147,9 @@ void reply_error(const struct reply_to *to, const struct err *err)
     out_key_text(&inside, "step", err->step);
     out_key_bytes(&inside, "object", err->object, strlen(err->object));
     out_key_bytes(&inside, "message", err->message, strlen(err->message));
+    if (more) {
+        out_raw(&inside, more->data, more->len);
+    }
     send_reply(to, "error", &inside);
     out_free(&inside);
 }

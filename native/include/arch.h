@@ -1,0 +1,47 @@
+/* What differs between processor architectures: registers, the instruction that enters the kernel, the code that is run
+ * inside other processes. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+struct arch_regs {
+    struct user_regs_struct user;
+};
+
+/* One system call to make: the layout the interpreter knows. */
+struct arch_call {
+    uint32_t number;
+    uint32_t go_on; /* after a failure too */
+    uint64_t args[6];
+    int64_t result; /* -errno */
+};
+
+/* 0 or -errno. */
+int arch_get_regs(pid_t tid, struct arch_regs *regs);
+int arch_set_regs(pid_t tid, const struct arch_regs *regs);
+
+/* A program of another word size, whose system calls have other numbers. */
+bool arch_is_foreign(const struct arch_regs *regs);
+/* The address the thread goes on at. */
+uint64_t arch_ip(const struct arch_regs *regs);
+void arch_set_ip(struct arch_regs *regs, uint64_t ip);
+/* True when it was stopped in a system call, not in the program's own code. */
+bool arch_in_call(const struct arch_regs *regs);
+
+extern const uint8_t arch_enter_kernel[];
+extern const size_t arch_enter_kernel_size;
+/* Registers for one system call by the instruction at `at`. */
+void arch_prepare_call(struct arch_regs *regs, uint64_t at, const struct arch_call *call);
+int64_t arch_result(const struct arch_regs *regs);
+
+/* The interpreter: makes the calls one after the other, then sends its own thread a SIGTRAP. Position independent, uses
+ * no stack, no library. */
+extern const uint8_t arch_interpreter[];
+extern const size_t arch_interpreter_size;
+/* Registers for running the interpreter at `at` over `count` calls at `table`; ids as the thread itself sees them. */
+void arch_prepare_run(struct arch_regs *regs, uint64_t at, uint64_t table, size_t count, pid_t pid,
+                      pid_t tid);

@@ -1,0 +1,60 @@
+/* Every thread of a sandbox stopped where it is, as a tracer stops it, and let go again unchanged. */
+#pragma once
+
+#include "arch.h"
+#include "sandbox.h"
+
+struct thread {
+    pid_t tid;         /* as the engine sees it */
+    pid_t inner;       /* as it sees itself */
+    bool stands;       /* in a stop, ours to command */
+    bool gone;         /* it was killed meanwhile */
+    bool taken;        /* runs code of ours between inject_begin and inject_end */
+    bool stop_pending; /* a SIGSTOP came while it did */
+    struct arch_regs regs;
+    uint64_t mask; /* blocked signals */
+};
+
+/* A frozen process. */
+struct subject {
+    pid_t pid, inner;
+    char command[16];
+    struct thread *threads;
+    size_t thread_count;
+    int pidfd;
+    int memory; /* /proc/PID/mem */
+};
+
+struct frozen {
+    struct subject *subjects;
+    size_t count;
+};
+
+/* What cannot be checkpointed, or not now: told to the user by process and object. */
+struct obstacle {
+    pid_t pid; /* inside; 0 when it is no process */
+    char command[16];
+    char object[192];
+    char reason[96];
+};
+
+struct obstacles {
+    struct obstacle *list;
+    size_t count;
+    bool lasting; /* waiting a moment would not help */
+};
+
+void obstacles_free(struct obstacles *obstacles);
+__attribute__((format(printf, 5, 6))) void obstacle_add(struct obstacles *obstacles,
+                                                        const struct subject *subject, const char *object,
+                                                        bool lasting, const char *reason, ...);
+
+/* Returns 0, or -1 with err or at least one obstacle; then nothing is frozen. */
+int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles,
+           struct err *err);
+/* What does not stand (yet) is let go by freeze_release when it does. */
+void thaw(struct frozen *frozen);
+/* Lets go of threads that have come to a stop outside of a freeze; called by the loop. */
+void freeze_release(void);
+/* A thread that is there and can be asked to do something for its process; NULL when the process is gone. */
+struct thread *subject_thread(const struct subject *subject);

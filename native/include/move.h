@@ -1,0 +1,134 @@
+/* A live sandbox's move onto new trees: what its processes hold of the old ones, and what each gets instead. */
+#pragma once
+
+#include <sys/stat.h>
+
+#include "freeze.h"
+#include "inject.h"
+
+struct lock {
+    enum { LOCK_OF_FILE, LOCK_OF_PROCESS, LOCK_OF_DESCRIPTION } kind; /* flock, POSIX, OFD */
+    bool write;
+    uint64_t start, length; /* length 0: to the end */
+    size_t unit;            /* of a POSIX lock: who holds it */
+    int fd;                 /* by which descriptor */
+};
+
+/* An open file description of an old tree. */
+struct description {
+    int old; /* the engine's own descriptor of it */
+    int new; /* the one that takes its place; -1: it stays */
+    size_t tree;
+    char *path; /* relative to the tree, "." for its root; NULL when nothing has that name any more */
+    char *was;  /* what the kernel called it */
+    int flags;
+    bool copy_up; /* must lie in the new upper, also when it is only read */
+    off_t position;
+    struct stat st;
+    struct lock *locks;
+    size_t lock_count;
+    struct description *next_alike; /* in the same bucket */
+};
+
+/* A descriptor of a process. */
+struct holder {
+    size_t unit;
+    int fd;
+    bool close_on_exec;
+    struct description *description;
+};
+
+struct mapping {
+    size_t unit;
+    uint64_t start, end, offset;
+    int protection;
+    struct description *description;
+};
+
+struct place {
+    size_t unit;
+    bool is_root; /* else the working directory */
+    struct description *description;
+};
+
+/* A thread that acts for itself and all that share its descriptors and directories. */
+struct unit {
+    struct subject *subject; /* NULL: the engine itself */
+    struct thread *thread;
+    int pidfd; /* not owned */
+    uint64_t vdso;
+    int *numbers; /* the descriptors it has, ascending */
+    size_t number_count;
+    struct inject *inject; /* NULL when nothing of it has to be changed */
+    int socket;            /* our end */
+    int sockets[2];        /* the numbers inside */
+    int *arrived;          /* numbers inside of what was delivered, by index of `wanted` */
+    struct description **wanted;
+    size_t wanted_count;
+    bool swapped;
+    bool limit_raised;
+    uint64_t soft_limit, hard_limit;
+};
+
+struct move_tree {
+    const char *path;
+    int old, new; /* mounts; `old` belongs to the sandbox until the move is done */
+    uint64_t mount_id;
+    dev_t dev;
+    int old_upper;
+};
+
+#define MOVE_BUCKETS 1024
+
+struct move {
+    struct sandbox *sandbox;
+    const char *head; /* of the new trees */
+    struct chain chain;
+    struct move_tree *trees;
+    size_t tree_count;
+    struct frozen frozen;
+    struct obstacles obstacles;
+    struct unit *units;
+    size_t unit_count;
+    struct holder *holders;
+    size_t holder_count;
+    struct mapping *mappings;
+    size_t mapping_count;
+    struct place *places;
+    size_t place_count;
+    struct description *descriptions[MOVE_BUCKETS];
+    size_t description_count;
+};
+
+/* collect.c: looks at every frozen process. 0, or -1 with err or obstacles. */
+int move_collect(struct move *move, struct err *err);
+void move_forget(struct move *move);
+/* What the link `path` of /proc leads to; NULL when that lies in none of the old trees. Returns -1 with errno. */
+int move_open_description(struct move *move, const char *path, int flags, struct description **description);
+/* Calls `each` until it fails. */
+int move_each(struct move *move, int (*each)(struct move *, struct description *, struct err *),
+              struct err *err);
+struct subject *move_subject_of(struct move *move, const struct description *description);
+
+/* reopen.c: opens in the new trees what is to take an old description's place. */
+int move_reopen(struct move *move, struct err *err);
+void move_close_new(struct move *move);
+
+/* deliver.c: brings the new descriptions into the processes, and puts them in the old ones' places. */
+int move_enter(struct move *move, struct err *err);
+int move_leave(struct move *move, struct err *err);
+int move_deliver(struct move *move, bool old, struct err *err);
+int move_swap(struct move *move, bool old, struct err *err);
+/* Closes in the processes what was delivered and has not taken a place. */
+void move_close_delivered(struct move *move);
+
+/* maps.c: shared mappings of files that are in an old upper, and where the vdso is. */
+int maps_collect(struct move *move, size_t unit, struct err *err);
+
+/* locks.c */
+int locks_parse(struct move *move, struct description *description, const struct holder *holder,
+                const char *fdinfo);
+/* flock and OFD locks belong to the description: taken by the engine. */
+int locks_take(struct description *description);
+/* POSIX locks belong to a process: taken by itself. `at`: room for a struct flock in it. 0 or -errno. */
+int locks_add_call(struct inject *inject, const struct lock *lock, uint64_t at);

@@ -1,0 +1,115 @@
+#include "arch.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define USER_CS_32 0x23
+
+/* rbx: next call, r12: end of the table, r13: tgkill's number, r14 and r15: pid and tid. The kernel keeps all of them;
+ * a system call destroys rcx and r11 only. */
+__asm__(".pushsection .rodata\n"
+        ".global arch_interpreter\n"
+        "arch_interpreter:\n"
+        "1: cmp %r12, %rbx\n"
+        "   jae 2f\n"
+        "   mov (%rbx), %eax\n"
+        "   mov 8(%rbx), %rdi\n"
+        "   mov 16(%rbx), %rsi\n"
+        "   mov 24(%rbx), %rdx\n"
+        "   mov 32(%rbx), %r10\n"
+        "   mov 40(%rbx), %r8\n"
+        "   mov 48(%rbx), %r9\n"
+        "   syscall\n"
+        "   mov %rax, 56(%rbx)\n"
+        "   add $64, %rbx\n"
+        "   cmp $-4095, %rax\n"
+        "   jb 1b\n"
+        "   cmpl $0, -60(%rbx)\n"
+        "   jne 1b\n"
+        "2: mov %r13, %rax\n"
+        "   mov %r14, %rdi\n"
+        "   mov %r15, %rsi\n"
+        "   mov $5, %edx\n" /* SIGTRAP */
+        "   syscall\n"
+        "   ud2\n"
+        ".global arch_interpreter_end\n"
+        "arch_interpreter_end:\n"
+        ".global arch_interpreter_size\n"
+        ".balign 8\n"
+        "arch_interpreter_size: .quad arch_interpreter_end - arch_interpreter\n"
+        ".popsection\n");
+
+_Static_assert(sizeof(struct arch_call) == 64, "the interpreter steps by 64 bytes");
+_Static_assert(SIGTRAP == 5, "the interpreter ends with this signal");
+
+const uint8_t arch_enter_kernel[] = {0x0f, 0x05};
+const size_t arch_enter_kernel_size = sizeof arch_enter_kernel;
+
+int arch_get_regs(pid_t tid, struct arch_regs *regs)
+{
+    struct iovec area = {.iov_base = &regs->user, .iov_len = sizeof regs->user};
+
+    return ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &area) < 0 ? -errno : 0;
+}
+
+int arch_set_regs(pid_t tid, const struct arch_regs *regs)
+{
+    struct iovec area = {.iov_base = (void *)&regs->user, .iov_len = sizeof regs->user};
+
+    return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &area) < 0 ? -errno : 0;
+}
+
+bool arch_is_foreign(const struct arch_regs *regs)
+{
+    return regs->user.cs == USER_CS_32;
+}
+
+uint64_t arch_ip(const struct arch_regs *regs)
+{
+    return regs->user.rip;
+}
+
+void arch_set_ip(struct arch_regs *regs, uint64_t ip)
+{
+    regs->user.rip = ip;
+}
+
+bool arch_in_call(const struct arch_regs *regs)
+{
+    return (int64_t)regs->user.orig_rax >= 0;
+}
+
+/* With orig_rax -1 the kernel does not take the thread for one whose system call is to be restarted. */
+void arch_prepare_call(struct arch_regs *regs, uint64_t at, const struct arch_call *call)
+{
+    regs->user.rip = at;
+    regs->user.rax = call->number;
+    regs->user.orig_rax = (unsigned long long)-1;
+    regs->user.rdi = call->args[0];
+    regs->user.rsi = call->args[1];
+    regs->user.rdx = call->args[2];
+    regs->user.r10 = call->args[3];
+    regs->user.r8 = call->args[4];
+    regs->user.r9 = call->args[5];
+}
+
+int64_t arch_result(const struct arch_regs *regs)
+{
+    return (int64_t)regs->user.rax;
+}
+
+void arch_prepare_run(struct arch_regs *regs, uint64_t at, uint64_t table, size_t count, pid_t pid, pid_t tid)
+{
+    regs->user.rip = at;
+    regs->user.orig_rax = (unsigned long long)-1;
+    regs->user.rbx = table;
+    regs->user.r12 = table + count * sizeof(struct arch_call);
+    regs->user.r13 = SYS_tgkill;
+    regs->user.r14 = (unsigned long long)pid;
+    regs->user.r15 = (unsigned long long)tid;
+    regs->user.eflags &= ~0x400ULL; /* direction */
+}

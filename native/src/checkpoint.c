@@ -1,0 +1,376 @@
+/* A checkpoint under running processes: the head is frozen, and everyone goes on above a new one. Each step has its undo;
+ * until the swap is done the sandbox can be let go as if nothing had been asked. */
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "courier.h"
+#include "fd.h"
+#include "move.h"
+#include "process.h"
+#include "root.h"
+#include "server.h"
+
+struct checkpoint {
+    struct sandbox *sandbox;
+    char *head; /* the new one */
+    struct chain chain;
+    int *trees;
+    struct move move;
+    bool switched;
+    char *fault; /* the step that is to fail, for tests */
+    uint64_t frozen_at;
+    struct out *timings;
+};
+
+/* ---- steps ---- */
+
+static int make_layer(struct checkpoint *this, struct err *err)
+{
+    return layer_make(this->head, this->sandbox->base, &this->chain, err);
+}
+
+static void unmake_layer(struct checkpoint *this)
+{
+    layer_unmake(this->head);
+}
+
+static int mount_trees(struct checkpoint *this, struct err *err)
+{
+    this->trees = trees_mount(this->sandbox, &this->chain, this->head, err);
+    return this->trees ? 0 : -1;
+}
+
+static void unmount_trees(struct checkpoint *this)
+{
+    trees_free(this->trees, this->sandbox->base->tree_count);
+    this->trees = NULL;
+}
+
+static int freeze_all(struct checkpoint *this, struct err *err)
+{
+    this->frozen_at = now_usec();
+    return freeze(&this->move.frozen, this->sandbox, &this->move.obstacles, err);
+}
+
+static void thaw_all(struct checkpoint *this)
+{
+    thaw(&this->move.frozen);
+}
+
+/* The roots may have changed since the layer was made. */
+static int copy_roots(struct checkpoint *this, struct err *err)
+{
+    int result = layer_copy_roots(this->head, this->sandbox->base, &this->chain);
+
+    return result < 0 ? err_system(err, -result, "copy roots", "%s", this->head) : 0;
+}
+
+static int open_uppers(struct checkpoint *this, struct err *err)
+{
+    for (size_t i = 0; i < this->move.tree_count; i++) {
+        int fd = layer_open_upper(this->sandbox->head, i);
+        if (fd < 0) {
+            return err_system(err, -fd, "open layer", "%s", this->sandbox->head);
+        }
+        this->move.trees[i].old_upper = fd;
+        this->move.trees[i].new = this->trees[i];
+    }
+    return 0;
+}
+
+static int collect(struct checkpoint *this, struct err *err)
+{
+    return open_uppers(this, err) < 0 ? -1 : move_collect(&this->move, err);
+}
+
+static int reopen(struct checkpoint *this, struct err *err)
+{
+    return move_reopen(&this->move, err);
+}
+
+static void close_new(struct checkpoint *this)
+{
+    move_close_new(&this->move);
+}
+
+static int enter(struct checkpoint *this, struct err *err)
+{
+    return move_enter(&this->move, err);
+}
+
+static void leave(struct checkpoint *this)
+{
+    struct err err = {0};
+
+    if (move_leave(&this->move, &err) < 0) {
+        log_line("%s: %s %s", this->sandbox->id, err.message, err.object);
+    }
+}
+
+static int deliver(struct checkpoint *this, struct err *err)
+{
+    return move_deliver(&this->move, false, err);
+}
+
+static void take_delivered_back(struct checkpoint *this)
+{
+    move_close_delivered(&this->move);
+}
+
+static int switch_roots(struct checkpoint *this, struct err *err)
+{
+    int result =
+        root_switch(this->sandbox->cell, this->sandbox->base, this->sandbox->trees, this->trees, err);
+
+    this->switched = result == 0;
+    return result;
+}
+
+static void switch_roots_back(struct checkpoint *this)
+{
+    if (this->switched) {
+        root_switch_back(this->sandbox->cell, this->sandbox->trees, this->trees);
+    }
+}
+
+static int swap(struct checkpoint *this, struct err *err)
+{
+    return move_swap(&this->move, false, err);
+}
+
+static void swap_back(struct checkpoint *this)
+{
+    struct err err = {0};
+
+    if (move_deliver(&this->move, true, &err) < 0 || move_swap(&this->move, true, &err) < 0) {
+        /* a process that is left between two trees must not run on */
+        log_line("%s: %s %s; the sandbox is ended", this->sandbox->id, err.message, err.object);
+        sandbox_signal(this->sandbox, SIGKILL);
+    }
+}
+
+static const struct step {
+    const char *name;
+    int (*run)(struct checkpoint *this, struct err *err);
+    void (*undo)(struct checkpoint *this);
+} steps[] = {
+    {"make layer", make_layer, unmake_layer},
+    {"mount trees", mount_trees, unmount_trees},
+    {"freeze", freeze_all, thaw_all},
+    {"copy roots", copy_roots, NULL},
+    {"collect", collect, NULL},
+    {"open again", reopen, close_new},
+    {"enter processes", enter, leave},
+    {"deliver", deliver, take_delivered_back},
+    {"switch roots", switch_roots, switch_roots_back},
+    {"swap", swap, swap_back},
+};
+#define STEPS (sizeof steps / sizeof *steps)
+
+/* ---- the whole ---- */
+
+static int run_step(struct checkpoint *this, const struct step *step, struct err *err)
+{
+    uint64_t start = now_usec();
+
+    if (step->run(this, err) < 0) {
+        return -1;
+    }
+    out_key_uint(this->timings, step->name, now_usec() - start);
+    return 0;
+}
+
+static void fault_at(struct err *err, const char *step)
+{
+    err_system(err, EIO, step, "asked for");
+    err->code = ERR_FAULT;
+}
+
+/* A step that fails may have done a part: its own undo takes what it finds. */
+static int run_steps(struct checkpoint *this, struct err *err)
+{
+    for (size_t at = 0; at < STEPS; at++) {
+        int result = run_step(this, &steps[at], err);
+        if (result == 0 && this->fault && strcmp(this->fault, steps[at].name) == 0) {
+            fault_at(err, steps[at].name);
+            result = -1;
+        }
+        if (result == 0) {
+            continue;
+        }
+        for (size_t undo = at + 1; undo-- > 0;) {
+            if (steps[undo].undo) {
+                steps[undo].undo(this);
+            }
+        }
+        return -1;
+    }
+    return 0;
+}
+
+/* Nothing of an old tree can be written to any more but files that have no name left. */
+static void retire(const int *trees, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        cleanup_fd fs = fspick(trees[i], "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+        if (fs < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+            (fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0 && errno != EBUSY)) {
+            log_line("make a tree read-only: %s", strerror(errno));
+        }
+    }
+}
+
+/* From here on there is no way back, and nothing that could fail for the sandbox. */
+static void commit(struct checkpoint *this)
+{
+    struct sandbox *sandbox = this->sandbox;
+    struct err err = {0};
+
+    leave(this);
+    if (root_drop(sandbox->cell, sandbox->trees[0], &err) < 0) {
+        log_line("%s: %s", sandbox->id, err.message);
+    }
+    thaw_all(this);
+    out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at);
+    move_forget(&this->move);
+    retire(sandbox->trees, sandbox->base->tree_count);
+    trees_free(sandbox->trees, sandbox->base->tree_count);
+    sandbox->trees = this->trees;
+    free(sandbox->head);
+    sandbox->head = this->head;
+    this->head = NULL;
+    chain_free(&sandbox->chain);
+    sandbox->chain = this->chain;
+    this->chain = (struct chain){0};
+}
+
+static void reply_obstacles(const struct reply_to *to, const struct obstacles *obstacles)
+{
+    struct err err = {0};
+    struct out more = {0};
+
+    const struct obstacle *first = &obstacles->list[0];
+    err_set(&err, obstacles->lasting ? ERR_REFUSED : ERR_UNSETTLED, "%s (%d): %s: %s", first->command,
+            first->pid, first->object, first->reason);
+    out_text(&more, "objects");
+    out_list(&more);
+    for (size_t i = 0; i < obstacles->count; i++) {
+        const struct obstacle *obstacle = &obstacles->list[i];
+        out_map(&more);
+        out_key_uint(&more, "pid", (uint64_t)obstacle->pid);
+        out_key_bytes(&more, "command", obstacle->command, strlen(obstacle->command));
+        out_key_bytes(&more, "object", obstacle->object, strlen(obstacle->object));
+        out_key_text(&more, "reason", obstacle->reason);
+        out_end(&more);
+    }
+    out_end(&more);
+    reply_error_with(to, &err, &more);
+    out_free(&more);
+}
+
+static void prepare_move(struct checkpoint *this)
+{
+    const struct base *base = this->sandbox->base;
+    struct move *move = &this->move;
+
+    move->sandbox = this->sandbox;
+    move->tree_count = base->tree_count;
+    move->trees = calloc(base->tree_count, sizeof *move->trees);
+    if (!move->trees) {
+        die("out of memory");
+    }
+    for (size_t i = 0; i < base->tree_count; i++) {
+        move->trees[i] = (struct move_tree){
+            .path = base->trees[i].path, .old = this->sandbox->trees[i], .new = -1, .old_upper = -1};
+    }
+}
+
+static void checkpoint_free(struct checkpoint *this)
+{
+    move_forget(&this->move);
+    for (size_t i = 0; i < this->move.tree_count; i++) {
+        fd_close(&this->move.trees[i].old_upper);
+    }
+    free(this->move.trees);
+    obstacles_free(&this->move.obstacles);
+    chain_free(&this->chain);
+    free(this->head);
+    free(this->fault);
+}
+
+/* What is on its way into the sandbox on our behalf arrives first. */
+static void settle(struct sandbox *sandbox)
+{
+    couriers_finish(sandbox);
+    processes_settle(sandbox);
+}
+
+static int take_checkpoint(struct checkpoint *this, struct request *request, struct err *err)
+{
+    struct out timings = {0};
+
+    this->timings = &timings;
+    prepare_move(this);
+    settle(this->sandbox);
+    int result = run_steps(this, err);
+    if (result == 0) {
+        size_t processes = this->move.frozen.count, files = this->move.description_count;
+        commit(this);
+        out_key_bool(&request->ok, "unchanged", false);
+        out_key_uint(&request->ok, "processes", processes);
+        out_key_uint(&request->ok, "files", files);
+        out_text(&request->ok, "timings");
+        out_map(&request->ok);
+        out_raw(&request->ok, timings.data, timings.len);
+        out_end(&request->ok);
+    }
+    out_free(&timings);
+    return result;
+}
+
+static int parse(struct checkpoint *this, item args, struct err *err)
+{
+    struct chain below = {0};
+    bool merged = item_get(args, "layers") != NULL;
+
+    if (arg_string(args, "head", &this->head, err) < 0 ||
+        arg_optional_string(args, "fault", &this->fault, err) < 0 ||
+        (merged && arg_chain(args, "layers", &below, err) < 0)) {
+        return -1;
+    }
+    this->chain = chain_push(merged ? &below : &this->sandbox->chain, this->sandbox->head);
+    chain_free(&below);
+    return 0;
+}
+
+static bool is_unchanged(const struct sandbox *sandbox)
+{
+    return layer_is_empty(sandbox->head, sandbox->base, &sandbox->chain);
+}
+
+int op_sandbox_checkpoint(struct request *request, struct err *err)
+{
+    struct checkpoint this = {.sandbox = arg_live_sandbox(request->args, err)};
+    int result = -1;
+
+    if (!this.sandbox) {
+        return -1;
+    }
+    if (this.sandbox->leaving) {
+        return err_set(err, ERR_BUSY, "%s is being rolled back", this.sandbox->id);
+    }
+    if (parse(&this, request->args, err) < 0) {
+        result = -1;
+    } else if (!this.fault && is_unchanged(this.sandbox)) {
+        out_key_bool(&request->ok, "unchanged", true);
+        result = OP_DONE;
+    } else if (take_checkpoint(&this, request, err) == 0) {
+        result = OP_DONE;
+    } else if (this.move.obstacles.count > 0) {
+        reply_obstacles(&request->reply_to, &this.move.obstacles);
+        result = OP_LATER;
+    }
+    checkpoint_free(&this);
+    return result;
+}

@@ -1,0 +1,522 @@
+/* Bringing descriptions into frozen processes, and there into the places of old ones. The same way leads back: with
+ * `old` the old descriptions are delivered, which undoes a swap. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "fd.h"
+#include "move.h"
+
+/* What the injected calls point to, in the data of the area. */
+#define FDS_PER_MESSAGE 240
+#define CONTROL_BYTES CMSG_SPACE(FDS_PER_MESSAGE * sizeof(int))
+#define MESSAGE_BYTES 2048 /* msghdr, iovec, a byte, control */
+#define MESSAGES (INJECT_DATA_BYTES / MESSAGE_BYTES)
+#define SPARE_DESCRIPTORS 16
+
+struct message {
+    struct msghdr header;
+    struct iovec piece;
+    char byte[8];
+    char control[CONTROL_BYTES];
+};
+
+_Static_assert(sizeof(struct message) <= MESSAGE_BYTES, "a message fits its part of the data");
+
+static int unit_failed(const struct unit *unit, int result, const char *step, struct err *err)
+{
+    return err_system(err, -result, step, "process %d (%s)", unit->subject->inner, unit->subject->command);
+}
+
+static int run(struct unit *unit, const char *step, struct err *err)
+{
+    int result = inject_run(unit->inject);
+
+    inject_clear(unit->inject);
+    return result < 0 ? unit_failed(unit, result, step, err) : 0;
+}
+
+/* ---- what each needs ---- */
+
+static bool is_moved(const struct description *description)
+{
+    return description->new >= 0;
+}
+
+static void want(struct unit *unit, struct description *description)
+{
+    if (unit->wanted_count % 32 == 0) {
+        unit->wanted = realloc(unit->wanted, (unit->wanted_count + 32) * sizeof(struct description *));
+        unit->arrived = realloc(unit->arrived, (unit->wanted_count + 32) * sizeof *unit->arrived);
+        if (!unit->wanted || !unit->arrived) {
+            die("out of memory");
+        }
+    }
+    unit->wanted[unit->wanted_count++] = description;
+}
+
+/* In the order in which swap goes through them. */
+static void find_wants(struct move *move)
+{
+    for (size_t i = 0; i < move->holder_count; i++) {
+        if (is_moved(move->holders[i].description)) {
+            want(&move->units[move->holders[i].unit], move->holders[i].description);
+        }
+    }
+    for (size_t i = 0; i < move->mapping_count; i++) {
+        want(&move->units[move->mappings[i].unit], move->mappings[i].description);
+    }
+    for (int roots = 1; roots >= 0; roots--) { /* a root is entered before the directory below it */
+        for (size_t i = 0; i < move->place_count; i++) {
+            if (move->places[i].is_root == (roots == 1) && is_moved(move->places[i].description)) {
+                want(&move->units[move->places[i].unit], move->places[i].description);
+            }
+        }
+    }
+}
+
+/* ---- entering and leaving ---- */
+
+/* What is delivered needs numbers for a moment. */
+static int raise_limit(struct unit *unit)
+{
+    struct rlimit limit;
+
+    if (prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0) {
+        return -errno;
+    }
+    if (limit.rlim_cur == limit.rlim_max) {
+        return 0;
+    }
+    unit->soft_limit = limit.rlim_cur;
+    unit->hard_limit = limit.rlim_max;
+    limit.rlim_cur = limit.rlim_max;
+    if (prlimit(unit->thread->tid, RLIMIT_NOFILE, &limit, NULL) < 0) {
+        return -errno;
+    }
+    unit->limit_raised = true;
+    return 0;
+}
+
+static void restore_limit(struct unit *unit)
+{
+    const struct rlimit limit = {.rlim_cur = unit->soft_limit, .rlim_max = unit->hard_limit};
+
+    if (unit->limit_raised) {
+        prlimit(unit->thread->tid, RLIMIT_NOFILE, &limit, NULL);
+        unit->limit_raised = false;
+    }
+}
+
+/* A socket pair made by the process; the engine takes its end out. */
+static int connect_unit(struct unit *unit, struct err *err)
+{
+    struct inject *inject = unit->inject;
+    int result;
+
+    inject_add(inject, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, inject_data(inject), 0, 0);
+    if (run(unit, "make socket", err) < 0) {
+        return -1;
+    }
+    result = subject_read(unit->subject, inject_data(inject), unit->sockets, sizeof unit->sockets);
+    if (result < 0) {
+        return unit_failed(unit, result, "make socket", err);
+    }
+    unit->socket = pidfd_getfd(unit->pidfd, unit->sockets[1], 0);
+    return unit->socket < 0 ? unit_failed(unit, -errno, "take socket", err) : 0;
+}
+
+static int enter(struct unit *unit, struct err *err)
+{
+    if (unit->subject->memory < 0) {
+        return unit_failed(unit, -ESRCH, "enter process", err);
+    }
+    unit->inject = malloc(sizeof *unit->inject);
+    if (!unit->inject) {
+        die("out of memory");
+    }
+    int result = raise_limit(unit);
+    if (result == 0) {
+        result = inject_begin(unit->inject, unit->subject, unit->thread, unit->vdso);
+    }
+    if (result < 0) {
+        free(unit->inject);
+        unit->inject = NULL;
+        restore_limit(unit);
+        return unit_failed(unit, result, "enter process", err);
+    }
+    return connect_unit(unit, err);
+}
+
+/* A process that was killed meanwhile needs nothing any more. */
+static bool is_gone(const struct unit *unit)
+{
+    return unit->thread && unit->thread->gone;
+}
+
+int move_enter(struct move *move, struct err *err)
+{
+    find_wants(move);
+    for (size_t i = 0; i < move->unit_count; i++) {
+        struct unit *unit = &move->units[i];
+        if (unit->subject && unit->wanted_count > 0 && !is_gone(unit) && enter(unit, err) < 0 &&
+            !is_gone(unit)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int leave(struct unit *unit)
+{
+    int result = 0;
+
+    if (unit->inject && !is_gone(unit)) {
+        for (int i = 0; i < 2; i++) {
+            if (unit->sockets[i] >= 0) {
+                inject_add_free(unit->inject, SYS_close, (uint64_t)unit->sockets[i], 0, 0, 0, 0, 0);
+            }
+        }
+        inject_run(unit->inject);
+        result = inject_end(unit->inject);
+        restore_limit(unit);
+    }
+    fd_close(&unit->socket);
+    free(unit->inject);
+    free(unit->wanted);
+    free(unit->arrived);
+    unit->inject = NULL;
+    unit->wanted = NULL;
+    unit->arrived = NULL;
+    unit->wanted_count = 0;
+    unit->sockets[0] = unit->sockets[1] = -1;
+    return is_gone(unit) ? 0 : result;
+}
+
+int move_leave(struct move *move, struct err *err)
+{
+    int failed = 0;
+
+    for (size_t i = 0; i < move->unit_count; i++) {
+        int result = leave(&move->units[i]);
+        if (result < 0) {
+            failed = unit_failed(&move->units[i], result, "leave process", err);
+        }
+    }
+    return failed;
+}
+
+/* ---- delivering ---- */
+
+static int send_descriptors(const struct unit *unit, size_t from, size_t count, bool old)
+{
+    char control[CONTROL_BYTES] = {0}, byte = 0;
+    struct iovec piece = {.iov_base = &byte, .iov_len = 1};
+    struct msghdr header = {.msg_iov = &piece,
+                            .msg_iovlen = 1,
+                            .msg_control = control,
+                            .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+    struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+
+    attached->cmsg_level = SOL_SOCKET;
+    attached->cmsg_type = SCM_RIGHTS;
+    attached->cmsg_len = CMSG_LEN(count * sizeof(int));
+    for (size_t i = 0; i < count; i++) {
+        const struct description *description = unit->wanted[from + i];
+        int fd = old ? description->old : description->new;
+        memcpy(CMSG_DATA(attached) + i * sizeof fd, &fd, sizeof fd);
+    }
+    return sendmsg(unit->socket, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int prepare_message(struct unit *unit, size_t index)
+{
+    const uint64_t at = inject_data(unit->inject) + index * MESSAGE_BYTES;
+    const struct message message = {
+        .header = {.msg_iov = (void *)(at + offsetof(struct message, piece)),
+                   .msg_iovlen = 1,
+                   .msg_control = (void *)(at + offsetof(struct message, control)),
+                   .msg_controllen = CONTROL_BYTES},
+        .piece = {.iov_base = (void *)(at + offsetof(struct message, byte)), .iov_len = 1},
+    };
+
+    inject_add(unit->inject, SYS_recvmsg, (uint64_t)unit->sockets[0], at, MSG_CMSG_CLOEXEC | MSG_DONTWAIT, 0,
+               0, 0);
+    return subject_write(unit->subject, at, &message, sizeof message);
+}
+
+/* The numbers the kernel gave, from the control data in the process; it is frozen, but what lies there is checked. */
+static int take_numbers(struct unit *unit, size_t index, size_t from, size_t count)
+{
+    const uint64_t at = inject_data(unit->inject) + index * MESSAGE_BYTES + offsetof(struct message, control);
+    char control[CONTROL_BYTES];
+    const struct cmsghdr *attached = (const struct cmsghdr *)(void *)control;
+
+    int result = subject_read(unit->subject, at, control, sizeof control);
+    if (result < 0) {
+        return result;
+    }
+    if (attached->cmsg_len != CMSG_LEN(count * sizeof(int)) || attached->cmsg_type != SCM_RIGHTS) {
+        return -EMFILE; /* the kernel leaves out what the process has no room for */
+    }
+    memcpy(unit->arrived + from, control + sizeof *attached, count * sizeof(int));
+    return 0;
+}
+
+static size_t message_size(const struct unit *unit, size_t from)
+{
+    size_t left = unit->wanted_count - from;
+
+    return left < FDS_PER_MESSAGE ? left : FDS_PER_MESSAGE;
+}
+
+static int deliver(struct unit *unit, bool old, struct err *err)
+{
+    for (size_t done = 0; done < unit->wanted_count;) {
+        size_t messages = 0, from = done;
+        int result = 0;
+        for (; result == 0 && messages < MESSAGES && from < unit->wanted_count; messages++) {
+            size_t count = message_size(unit, from);
+            result = send_descriptors(unit, from, count, old);
+            result = result == 0 ? prepare_message(unit, messages) : result;
+            from += count;
+        }
+        if (result < 0) {
+            return unit_failed(unit, result, "send descriptors", err);
+        }
+        if (run(unit, "receive descriptors", err) < 0) {
+            return -1;
+        }
+        for (size_t i = 0; i < messages; i++) {
+            size_t count = message_size(unit, done);
+            if ((result = take_numbers(unit, i, done, count)) < 0) {
+                return unit_failed(unit, result, "receive descriptors", err);
+            }
+            done += count;
+        }
+    }
+    return 0;
+}
+
+int move_deliver(struct move *move, bool old, struct err *err)
+{
+    for (size_t i = 0; i < move->unit_count; i++) {
+        struct unit *unit = &move->units[i];
+        if (unit->inject && !is_gone(unit) && deliver(unit, old, err) < 0 && !is_gone(unit)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static bool had(const struct unit *unit, int number)
+{
+    for (size_t i = 0; i < unit->number_count; i++) {
+        if (unit->numbers[i] == number) {
+            return true;
+        }
+    }
+    return number == unit->sockets[0] || number == unit->sockets[1];
+}
+
+static void close_delivered(struct unit *unit)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/fd", unit->thread->tid);
+    DIR *links = opendir(path);
+    struct dirent *entry;
+    inject_clear(unit->inject);
+    while (links && (entry = readdir(links))) {
+        int number = atoi(entry->d_name);
+        if (entry->d_name[0] == '.' || had(unit, number)) {
+            continue;
+        }
+        inject_add_free(unit->inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
+        if (unit->inject->count == INJECT_CALLS) {
+            inject_run(unit->inject);
+            inject_clear(unit->inject);
+        }
+    }
+    if (links) {
+        closedir(links);
+    }
+    inject_run(unit->inject);
+    inject_clear(unit->inject);
+}
+
+void move_close_delivered(struct move *move)
+{
+    for (size_t i = 0; i < move->unit_count; i++) {
+        if (move->units[i].inject && !is_gone(&move->units[i])) {
+            close_delivered(&move->units[i]);
+        }
+    }
+}
+
+/* ---- swapping ---- */
+
+struct swap {
+    struct unit *unit;
+    size_t next; /* in `arrived` */
+    struct err *err;
+};
+
+/* Keeps room in the batch for what belongs together. */
+static int make_room(struct swap *swap, size_t calls)
+{
+    return swap->unit->inject->count + calls <= INJECT_CALLS ? 0 : run(swap->unit, "swap", swap->err);
+}
+
+static uint64_t arrived(struct swap *swap)
+{
+    return (uint64_t)swap->unit->arrived[swap->next++];
+}
+
+static int swap_holders(struct move *move, size_t index, struct swap *swap)
+{
+    struct inject *inject = swap->unit->inject;
+
+    for (size_t i = 0; i < move->holder_count; i++) {
+        const struct holder *holder = &move->holders[i];
+        if (holder->unit != index || !is_moved(holder->description)) {
+            continue;
+        }
+        uint64_t number = arrived(swap);
+        if (make_room(swap, 2) < 0) {
+            return -1;
+        }
+        inject_add(inject, SYS_dup3, number, (uint64_t)holder->fd, holder->close_on_exec ? O_CLOEXEC : 0, 0,
+                   0, 0);
+        inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
+    }
+    return 0;
+}
+
+static int swap_mappings(struct move *move, size_t index, struct swap *swap)
+{
+    struct inject *inject = swap->unit->inject;
+
+    for (size_t i = 0; i < move->mapping_count; i++) {
+        const struct mapping *mapping = &move->mappings[i];
+        if (mapping->unit != index) {
+            continue;
+        }
+        uint64_t number = arrived(swap);
+        if (make_room(swap, 2) < 0) {
+            return -1;
+        }
+        inject_add(inject, SYS_mmap, mapping->start, mapping->end - mapping->start,
+                   (uint64_t)mapping->protection, MAP_SHARED | MAP_FIXED, number, mapping->offset);
+        inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
+    }
+    return 0;
+}
+
+static int swap_places(struct move *move, size_t index, struct swap *swap)
+{
+    struct inject *inject = swap->unit->inject;
+    const uint64_t dot = inject_data(inject);
+
+    for (int roots = 1; roots >= 0; roots--) {
+        for (size_t i = 0; i < move->place_count; i++) {
+            const struct place *place = &move->places[i];
+            if (place->unit != index || place->is_root != (roots == 1) || !is_moved(place->description)) {
+                continue;
+            }
+            uint64_t number = arrived(swap);
+            if (make_room(swap, 3) < 0) {
+                return -1;
+            }
+            inject_add(inject, SYS_fchdir, number, 0, 0, 0, 0, 0);
+            if (place->is_root) {
+                inject_add(inject, SYS_chroot, dot, 0, 0, 0, 0, 0);
+            }
+            inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
+        }
+    }
+    return 0;
+}
+
+static int take_process_lock(size_t index, const struct description *description, struct swap *swap)
+{
+    for (size_t i = 0; i < description->lock_count; i++) {
+        const struct lock *lock = &description->locks[i];
+        if (lock->kind != LOCK_OF_PROCESS || lock->unit != index) {
+            continue;
+        }
+        if (make_room(swap, 1) < 0) {
+            return -1;
+        }
+        uint64_t at = inject_data(swap->unit->inject) + 64 + swap->unit->inject->count * sizeof(struct flock);
+        int result = locks_add_call(swap->unit->inject, lock, at);
+        if (result < 0) {
+            return unit_failed(swap->unit, result, "lock", swap->err);
+        }
+    }
+    return 0;
+}
+
+/* POSIX locks come last: closing any descriptor of a file drops those of the process on it. */
+static int swap_locks(struct move *move, size_t index, struct swap *swap)
+{
+    for (size_t i = 0; i < MOVE_BUCKETS; i++) {
+        for (const struct description *at = move->descriptions[i]; at; at = at->next_alike) {
+            if (is_moved(at) && take_process_lock(index, at, swap) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+static int swap_unit(struct move *move, size_t index, struct err *err)
+{
+    struct swap swap = {.unit = &move->units[index], .err = err};
+    static const char dot[] = ".";
+
+    int result = subject_write(swap.unit->subject, inject_data(swap.unit->inject), dot, sizeof dot);
+    if (result < 0) {
+        return unit_failed(swap.unit, result, "swap", err);
+    }
+    if (swap_holders(move, index, &swap) < 0 || swap_mappings(move, index, &swap) < 0 ||
+        swap_places(move, index, &swap) < 0 || run(swap.unit, "swap", err) < 0 ||
+        swap_locks(move, index, &swap) < 0) {
+        return -1;
+    }
+    return run(swap.unit, "lock", err);
+}
+
+/* The engine's own open files. */
+static void swap_own(const struct move *move, bool old)
+{
+    for (size_t i = 0; i < move->holder_count; i++) {
+        const struct holder *holder = &move->holders[i];
+        if (!move->units[holder->unit].subject && is_moved(holder->description)) {
+            dup3(old ? holder->description->old : holder->description->new, holder->fd, O_CLOEXEC);
+        }
+    }
+}
+
+int move_swap(struct move *move, bool old, struct err *err)
+{
+    for (size_t i = 0; i < move->unit_count; i++) {
+        struct unit *unit = &move->units[i];
+        if (!unit->inject || is_gone(unit) || (old && !unit->swapped)) {
+            continue;
+        }
+        unit->swapped = true;
+        if (swap_unit(move, i, err) < 0 && !is_gone(unit)) {
+            return -1;
+        }
+    }
+    swap_own(move, old);
+    return 0;
+}

@@ -1,0 +1,459 @@
+#include "freeze.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "fd.h"
+
+#define STOP_USEC 8000 /* a thread that has not stopped by then sits in the kernel */
+#define SPIN_USEC 300
+#define TRIES 4
+#define PAUSE_USEC 1500
+
+#define EVENT_OF(status) ((status) >> 8)
+#define SIGNAL_OF(status) ((status)&0x7f)
+
+/* ---- obstacles ---- */
+
+void obstacle_add(struct obstacles *obstacles, const struct subject *subject, const char *object,
+                  bool lasting, const char *reason, ...)
+{
+    va_list args;
+
+    obstacles->list = realloc(obstacles->list, (obstacles->count + 1) * sizeof *obstacles->list);
+    if (!obstacles->list) {
+        die("out of memory");
+    }
+    struct obstacle *obstacle = &obstacles->list[obstacles->count++];
+    memset(obstacle, 0, sizeof *obstacle);
+    if (subject) {
+        obstacle->pid = subject->inner;
+        memcpy(obstacle->command, subject->command, sizeof obstacle->command);
+    }
+    snprintf(obstacle->object, sizeof obstacle->object, "%s", object);
+    va_start(args, reason);
+    vsnprintf(obstacle->reason, sizeof obstacle->reason, reason, args);
+    va_end(args);
+    obstacles->lasting = obstacles->lasting || lasting;
+}
+
+void obstacles_free(struct obstacles *obstacles)
+{
+    free(obstacles->list);
+    *obstacles = (struct obstacles){0};
+}
+
+/* ---- what is there ---- */
+
+/* Reads a small file of /proc whole. Returns its length or -errno. */
+static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t cap)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, out, cap - 1);
+    if (got < 0) {
+        return -errno;
+    }
+    out[got] = '\0';
+    return got;
+}
+
+static long status_number(const char *status, const char *key, bool last)
+{
+    const char *at = strstr(status, key);
+    long value = -1;
+
+    if (!at) {
+        return -1;
+    }
+    for (at += strlen(key); *at == '\t' || *at == ' ';) {
+        value = strtol(at, (char **)&at, 10);
+        if (!last) {
+            break;
+        }
+    }
+    return value;
+}
+
+static char status_state(const char *status)
+{
+    const char *at = strstr(status, "\nState:\t");
+
+    return at ? at[8] : '?';
+}
+
+static bool in_namespace(pid_t pid, ino_t pid_ns)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+    return stat(path, &st) == 0 && st.st_ino == pid_ns;
+}
+
+struct pids {
+    pid_t *list;
+    size_t count;
+};
+
+static void pids_add(struct pids *pids, pid_t pid)
+{
+    if (pids->count % 64 == 0) {
+        pids->list = realloc(pids->list, (pids->count + 64) * sizeof *pids->list);
+        if (!pids->list) {
+            die("out of memory");
+        }
+    }
+    pids->list[pids->count++] = pid;
+}
+
+static void list_cgroup(const struct sandbox *sandbox, struct pids *pids)
+{
+    int fd = openat(sandbox->cgroup.v2_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+    int pid;
+
+    while (file && fscanf(file, "%d", &pid) == 1) {
+        pids_add(pids, pid);
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+static void list_namespace(const struct sandbox *sandbox, struct pids *pids)
+{
+    char path[64];
+    struct stat st;
+    DIR *proc = opendir("/proc");
+    struct dirent *entry;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
+    if (stat(path, &st) < 0) {
+        st.st_ino = 0;
+    }
+    while (proc && (entry = readdir(proc))) {
+        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (pid > 0 && pid != sandbox->cell->init.pid && in_namespace(pid, st.st_ino)) {
+            pids_add(pids, pid);
+        }
+    }
+    if (proc) {
+        closedir(proc);
+    }
+}
+
+/* ---- stopping ---- */
+
+static struct subject *find_subject(const struct frozen *frozen, pid_t pid)
+{
+    for (size_t i = 0; i < frozen->count; i++) {
+        if (frozen->subjects[i].pid == pid) {
+            return &frozen->subjects[i];
+        }
+    }
+    return NULL;
+}
+
+static bool has_thread(const struct subject *subject, pid_t tid)
+{
+    for (size_t i = 0; i < subject->thread_count; i++) {
+        if (subject->threads[i].tid == tid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A process that is new to us; NULL when it is a zombie or already gone. */
+static struct subject *add_subject(struct frozen *frozen, pid_t pid)
+{
+    char status[4096];
+
+    if (read_proc(pid, "status", status, sizeof status) < 0) {
+        return NULL;
+    }
+    int pidfd = pidfd_open(pid, 0);
+    if (pidfd < 0) {
+        return NULL;
+    }
+    frozen->subjects = realloc(frozen->subjects, (frozen->count + 1) * sizeof *frozen->subjects);
+    if (!frozen->subjects) {
+        die("out of memory");
+    }
+    struct subject *subject = &frozen->subjects[frozen->count++];
+    *subject = (struct subject){
+        .pid = pid, .inner = (pid_t)status_number(status, "\nNSpid:", true), .pidfd = pidfd, .memory = -1};
+    sscanf(status, "Name:\t%15[^\n]", subject->command);
+    return subject;
+}
+
+/* The kernel says EPERM of a thread that somebody else traces, and of one that is ending. */
+static int seize_failed(const struct subject *subject, pid_t tid, int num, struct obstacles *obstacles)
+{
+    char status[4096];
+
+    if (num == ESRCH || read_proc(tid, "status", status, sizeof status) < 0) {
+        return 0;
+    }
+    char state = status_state(status);
+    if (state == 'Z' || state == 'X') {
+        return 0;
+    }
+    long tracer = status_number(status, "\nTracerPid:", false);
+    if (tracer == getpid()) {
+        return 1; /* of an earlier try that it was too slow for */
+    }
+    if (tracer > 0) {
+        obstacle_add(obstacles, subject, "the process itself", true, "a debugger traces it");
+        return -1;
+    }
+    obstacle_add(obstacles, subject, "the process itself", false, "it cannot be stopped: %s", strerror(num));
+    return -1;
+}
+
+/* EXITKILL: what the engine has stopped must not run on with code of ours in it when the engine dies. */
+#define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP)
+
+/* Returns 1 for a new thread, 0 for none, -1 with an obstacle. */
+static int seize_thread(struct subject *subject, pid_t tid, struct obstacles *obstacles)
+{
+    if (has_thread(subject, tid)) {
+        return 0;
+    }
+    if (ptrace(PTRACE_SEIZE, tid, 0, TRACE_OPTIONS) < 0) {
+        int result = seize_failed(subject, tid, errno, obstacles);
+        if (result <= 0) {
+            return result;
+        }
+    }
+    ptrace(PTRACE_INTERRUPT, tid, 0, 0);
+    subject->threads = realloc(subject->threads, (subject->thread_count + 1) * sizeof *subject->threads);
+    if (!subject->threads) {
+        die("out of memory");
+    }
+    subject->threads[subject->thread_count++] = (struct thread){.tid = tid};
+    return 1;
+}
+
+static int seize_threads(struct subject *subject, DIR *tasks, struct obstacles *obstacles)
+{
+    struct dirent *entry;
+    int found = 0;
+
+    while (found >= 0 && (entry = readdir(tasks))) {
+        pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+        int result = tid > 0 ? seize_thread(subject, tid, obstacles) : 0;
+        found = result < 0 ? -1 : found + result;
+    }
+    return found;
+}
+
+static int seize_process(struct frozen *frozen, pid_t pid, struct obstacles *obstacles)
+{
+    char path[64];
+    struct subject *subject = find_subject(frozen, pid);
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *tasks = opendir(path);
+    if (!tasks) {
+        return 0;
+    }
+    if (!subject) {
+        subject = add_subject(frozen, pid);
+    }
+    int found = subject ? seize_threads(subject, tasks, obstacles) : 0;
+    closedir(tasks);
+    return found;
+}
+
+static void pause_usec(long usec)
+{
+    const struct timespec time = {.tv_nsec = usec * 1000};
+
+    nanosleep(&time, NULL);
+}
+
+/* Exits are left for the loop to reap: only then is the end of an API process told, or the real parent notified. */
+static bool has_ended(pid_t tid)
+{
+    siginfo_t info = {0};
+
+    return waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid != 0;
+}
+
+/* Waits until the thread stands in a stop that is the kernel's answer to our interrupt, or in a group stop. A signal
+ * on the way is delivered as it would have been; any stop clears the interrupt, so it is asked for again. */
+static bool await_stop(struct thread *thread, uint64_t deadline)
+{
+    uint64_t spin_end = now_usec() + SPIN_USEC;
+
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | WNOHANG | __WALL) < 0) {
+            thread->gone = true;
+            return true;
+        }
+        if (info.si_pid != 0 && EVENT_OF(info.si_status) == PTRACE_EVENT_STOP) {
+            thread->stands = true;
+            return true;
+        }
+        if (info.si_pid != 0) {
+            ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0);
+            ptrace(PTRACE_CONT, thread->tid, 0, SIGNAL_OF(info.si_status));
+            continue;
+        }
+        uint64_t now = now_usec();
+        if (now < spin_end) {
+            continue;
+        }
+        if (has_ended(thread->tid)) {
+            thread->gone = true;
+            return true;
+        }
+        if (now > deadline) {
+            return false;
+        }
+        pause_usec(50);
+    }
+}
+
+/* True when every thread known so far stands. */
+static bool await_all(struct frozen *frozen, struct obstacles *obstacles)
+{
+    uint64_t deadline = now_usec() + STOP_USEC;
+
+    for (size_t i = 0; i < frozen->count; i++) {
+        struct subject *subject = &frozen->subjects[i];
+        for (size_t j = 0; j < subject->thread_count; j++) {
+            struct thread *thread = &subject->threads[j];
+            if (!thread->stands && !thread->gone && !await_stop(thread, deadline)) {
+                obstacle_add(obstacles, subject, "the process itself", false,
+                             "it waits in the kernel and cannot be stopped at this moment");
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Seizes what is there until nothing new appears: only what does not stand yet can make new threads. */
+static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles)
+{
+    int found;
+
+    do {
+        struct pids pids = {0};
+        if (sandbox->cgroup.v2_fd >= 0) {
+            list_cgroup(sandbox, &pids);
+        } else {
+            list_namespace(sandbox, &pids);
+        }
+        found = 0;
+        for (size_t i = 0; i < pids.count && found >= 0; i++) {
+            int result = seize_process(frozen, pids.list[i], obstacles);
+            found = result < 0 ? -1 : found + result;
+        }
+        free(pids.list);
+    } while (found > 0 && await_all(frozen, obstacles));
+    return found != 0 || obstacles->count > 0 ? -1 : 0;
+}
+
+static int open_subject(struct subject *subject, struct obstacles *obstacles, struct err *err)
+{
+    char path[64], status[4096];
+    struct thread *thread = subject_thread(subject);
+
+    if (!thread) {
+        return 0;
+    }
+    if (arch_get_regs(thread->tid, &thread->regs) < 0) {
+        thread->gone = true;
+        return 0;
+    }
+    if (arch_is_foreign(&thread->regs)) {
+        obstacle_add(obstacles, subject, "the process itself", true, "it is a 32-bit program");
+        return -1;
+    }
+    if (read_proc(thread->tid, "status", status, sizeof status) > 0) {
+        thread->inner = (pid_t)status_number(status, "\nNSpid:", true);
+    }
+    snprintf(path, sizeof path, "/proc/%d/mem", thread->tid);
+    subject->memory = open(path, O_RDWR | O_CLOEXEC);
+    return subject->memory < 0 ? err_system(err, errno, "open memory", "process %d", subject->inner) : 0;
+}
+
+int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles, struct err *err)
+{
+    *frozen = (struct frozen){0};
+    for (int try = 0; freeze_once(frozen, sandbox, obstacles) < 0; try++) {
+        thaw(frozen);
+        if (try == TRIES || obstacles->lasting) {
+            return -1;
+        }
+        obstacles_free(obstacles);
+        /* such as a parent that waits for its vforked child to exec: both must run on for a moment */
+        pause_usec(PAUSE_USEC);
+    }
+    for (size_t i = 0; i < frozen->count; i++) {
+        if (open_subject(&frozen->subjects[i], obstacles, err) < 0) {
+            thaw(frozen);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+void thaw(struct frozen *frozen)
+{
+    for (size_t i = 0; i < frozen->count; i++) {
+        struct subject *subject = &frozen->subjects[i];
+        for (size_t j = 0; j < subject->thread_count; j++) {
+            struct thread *thread = &subject->threads[j];
+            if (thread->stands && !thread->gone) {
+                ptrace(PTRACE_DETACH, thread->tid, 0, 0);
+            }
+            if (thread->stop_pending) {
+                syscall(SYS_tgkill, subject->pid, thread->tid, SIGSTOP);
+            }
+        }
+        fd_close(&subject->pidfd);
+        fd_close(&subject->memory);
+        free(subject->threads);
+    }
+    free(frozen->subjects);
+    *frozen = (struct frozen){0};
+}
+
+void freeze_release(void)
+{
+    siginfo_t info = {0};
+
+    while (waitid(P_ALL, 0, &info, WSTOPPED | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
+        int signal = EVENT_OF(info.si_status) == PTRACE_EVENT_STOP ? 0 : SIGNAL_OF(info.si_status);
+        ptrace(PTRACE_DETACH, info.si_pid, 0, signal);
+        info.si_pid = 0;
+    }
+}
+
+struct thread *subject_thread(const struct subject *subject)
+{
+    for (size_t i = 0; i < subject->thread_count; i++) {
+        if (!subject->threads[i].gone) {
+            return &subject->threads[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,343 @@
+#include "inject.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "fd.h"
+
+#define PAGE_BYTES 4096u
+#define TABLE_BYTES (4 * PAGE_BYTES)
+#define AREA_BYTES (PAGE_BYTES + TABLE_BYTES + INJECT_DATA_BYTES)
+#define VDSO_MAX (16 * PAGE_BYTES)
+#define MASK_BYTES 8u
+
+#define EVENT_OF(status) ((status) >> 8)
+#define SIGNAL_OF(status) ((status)&0x7f)
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+
+_Static_assert(INJECT_CALLS * sizeof(struct arch_call) <= TABLE_BYTES, "the table holds the batch");
+
+/* ---- memory ---- */
+
+int subject_read(const struct subject *subject, uint64_t at, void *data, size_t len)
+{
+    ssize_t got = pread(subject->memory, data, len, (off_t)at);
+
+    return got < 0 ? -errno : (size_t)got < len ? -EFAULT : 0;
+}
+
+int subject_write(const struct subject *subject, uint64_t at, const void *data, size_t len)
+{
+    ssize_t wrote = pwrite(subject->memory, data, len, (off_t)at);
+
+    return wrote < 0 ? -errno : (size_t)wrote < len ? -EFAULT : 0;
+}
+
+uint64_t inject_data(const struct inject *inject)
+{
+    return inject->area + PAGE_BYTES + TABLE_BYTES;
+}
+
+/* ---- a thread on its way ---- */
+
+enum goal { GOAL_SYSCALL_STOP, GOAL_TRAP, GOAL_EVENT_STOP };
+
+static bool is_own_trap(pid_t tid)
+{
+    siginfo_t info;
+
+    return ptrace(PTRACE_GETSIGINFO, tid, 0, &info) == 0 && info.si_code == SI_TKILL;
+}
+
+static bool reached(const struct thread *thread, int status, enum goal goal)
+{
+    switch (goal) {
+    case GOAL_SYSCALL_STOP:
+        return status == SYSCALL_STOP;
+    case GOAL_TRAP:
+        return status == SIGTRAP && is_own_trap(thread->tid);
+    case GOAL_EVENT_STOP:
+        return EVENT_OF(status) == PTRACE_EVENT_STOP;
+    }
+    return false;
+}
+
+/* All signals but SIGTRAP are blocked, SIGSTOP cannot be: it is held back until the thread is let go. A fault in code
+ * of ours would come as a signal too: then something is wrong that this thread must not survive unnoticed. */
+static int on_the_way(struct thread *thread, int status)
+{
+    if (EVENT_OF(status) == PTRACE_EVENT_STOP || status == SYSCALL_STOP) {
+        return 0;
+    }
+    switch (SIGNAL_OF(status)) {
+    case SIGSTOP:
+        thread->stop_pending = true;
+        return 0;
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGILL:
+        return -EFAULT;
+    default:
+        return 0;
+    }
+}
+
+/* Lets the thread run until it reaches the goal. */
+static int go(struct thread *thread, enum goal goal)
+{
+    for (;;) {
+        siginfo_t info = {0};
+        if (ptrace(goal == GOAL_SYSCALL_STOP ? PTRACE_SYSCALL : PTRACE_CONT, thread->tid, 0, 0) < 0) {
+            thread->gone = errno == ESRCH;
+            return -errno;
+        }
+        /* its end is left for the loop to reap */
+        if (RETRY_EINTR(waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL)) < 0 ||
+            (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)) {
+            thread->gone = true;
+            return -ESRCH;
+        }
+        waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | __WALL);
+        if (reached(thread, info.si_status, goal)) {
+            return 0;
+        }
+        int result = on_the_way(thread, info.si_status);
+        if (result < 0) {
+            return result;
+        }
+    }
+}
+
+/* One system call by the process's own instruction: two stops instead of a batch. */
+static int64_t call_alone(struct inject *inject, const struct arch_call *call)
+{
+    struct thread *thread = inject->thread;
+    struct arch_regs regs = thread->regs;
+    int result;
+
+    arch_prepare_call(&regs, inject->kernel_entry, call);
+    if ((result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(thread, GOAL_SYSCALL_STOP)) < 0 ||
+        (result = go(thread, GOAL_SYSCALL_STOP)) < 0 || (result = arch_get_regs(thread->tid, &regs)) < 0) {
+        return result;
+    }
+    return arch_result(&regs);
+}
+
+/* ---- beginning ---- */
+
+/* Every process of a kernel has the same vdso, at an address of its own. */
+static size_t entry_in_vdso(void)
+{
+    static size_t offset;
+    const uint8_t *vdso = (const uint8_t *)getauxval(AT_SYSINFO_EHDR);
+
+    for (size_t i = 0; vdso && offset == 0 && i + arch_enter_kernel_size <= PAGE_BYTES; i++) {
+        if (memcmp(vdso + i, arch_enter_kernel, arch_enter_kernel_size) == 0) {
+            offset = i;
+        }
+    }
+    return offset;
+}
+
+static int find_kernel_entry(struct inject *inject, uint64_t vdso)
+{
+    uint8_t found[8];
+    size_t offset = entry_in_vdso();
+
+    if (!vdso || !offset) {
+        return -ENOEXEC;
+    }
+    int result = subject_read(inject->subject, vdso + offset, found, arch_enter_kernel_size);
+    if (result < 0) {
+        return result;
+    }
+    inject->kernel_entry = vdso + offset;
+    return memcmp(found, arch_enter_kernel, arch_enter_kernel_size) == 0 ? 0 : -ENOEXEC;
+}
+
+struct rseq_section {
+    uint32_t version, flags;
+    uint64_t start, length, abort;
+};
+
+/* The kernel aborts a restartable sequence that was interrupted, but not one whose thread has run elsewhere meanwhile:
+ * then the abort is ours to do. */
+static void leave_restartable_sequence(const struct subject *subject, struct thread *thread)
+{
+    struct __ptrace_rseq_configuration rseq;
+    struct rseq_section section;
+    uint64_t pointer;
+
+    if (arch_in_call(&thread->regs) ||
+        ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread->tid, sizeof rseq, &rseq) != sizeof rseq ||
+        !rseq.rseq_abi_pointer || subject_read(subject, rseq.rseq_abi_pointer + 8, &pointer, 8) < 0 ||
+        !pointer || subject_read(subject, pointer, &section, sizeof section) < 0) {
+        return;
+    }
+    if (arch_ip(&thread->regs) - section.start < section.length) {
+        arch_set_ip(&thread->regs, section.abort);
+    }
+}
+
+static int block_signals(struct thread *thread)
+{
+    uint64_t all = ~(1ULL << (SIGTRAP - 1));
+
+    if (ptrace(PTRACE_GETSIGMASK, thread->tid, MASK_BYTES, &thread->mask) < 0 ||
+        ptrace(PTRACE_SETSIGMASK, thread->tid, MASK_BYTES, &all) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+/* A page that may be written and run is refused where a process has asked for that; then in two steps. */
+static int64_t map_area(struct inject *inject)
+{
+    struct arch_call map = {.number = SYS_mmap,
+                            .args = {0, AREA_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0}};
+    int64_t at = call_alone(inject, &map);
+
+    if (at != -EACCES && at != -EPERM) {
+        return at;
+    }
+    map.args[2] = PROT_READ | PROT_EXEC;
+    at = call_alone(inject, &map);
+    if (at < 0 && at > -4096) {
+        return at;
+    }
+    map.args[0] = (uint64_t)at + PAGE_BYTES;
+    map.args[1] = AREA_BYTES - PAGE_BYTES;
+    map.args[2] = PROT_READ | PROT_WRITE;
+    map.args[3] |= MAP_FIXED;
+    int64_t rest = call_alone(inject, &map);
+    if (rest < 0 && rest > -4096) {
+        const struct arch_call unmap = {.number = SYS_munmap, .args = {(uint64_t)at, AREA_BYTES}};
+        call_alone(inject, &unmap);
+        return rest;
+    }
+    return at;
+}
+
+/* Registers and mask back. The thread must stand where the kernel looks at signals, so that it finds the ones that are
+ * due and restarts an interrupted system call, or lets it fail, as it would have without us. */
+static int put_back(struct inject *inject)
+{
+    struct thread *thread = inject->thread;
+    int result;
+
+    if (thread->gone) {
+        return -ESRCH;
+    }
+    if (ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0) {
+        thread->gone = true;
+        return -errno;
+    }
+    if ((result = go(thread, GOAL_EVENT_STOP)) < 0 ||
+        (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
+        return result;
+    }
+    return ptrace(PTRACE_SETSIGMASK, thread->tid, MASK_BYTES, &thread->mask) < 0 ? -errno : 0;
+}
+
+int inject_begin(struct inject *inject, struct subject *subject, struct thread *thread, uint64_t vdso)
+{
+    inject->subject = subject;
+    inject->thread = thread;
+    inject->area = 0;
+    inject->count = 0;
+    int result = find_kernel_entry(inject, vdso);
+    if (result < 0 || (result = arch_get_regs(thread->tid, &thread->regs)) < 0) {
+        return result;
+    }
+    leave_restartable_sequence(subject, thread);
+    if ((result = block_signals(thread)) < 0) {
+        return result;
+    }
+    int64_t at = map_area(inject);
+    if (at < 0 && at > -4096) {
+        put_back(inject);
+        return (int)at;
+    }
+    inject->area = (uint64_t)at;
+    result = subject_write(subject, inject->area, arch_interpreter, arch_interpreter_size);
+    if (result < 0) {
+        inject_end(inject);
+    }
+    return result;
+}
+
+int inject_end(struct inject *inject)
+{
+    const struct arch_call unmap = {.number = SYS_munmap, .args = {inject->area, AREA_BYTES}};
+    int64_t unmapped = inject->area ? call_alone(inject, &unmap) : 0;
+
+    inject->area = 0;
+    int result = put_back(inject);
+    return result < 0 ? result : (int)unmapped;
+}
+
+/* ---- batches ---- */
+
+static size_t add(struct inject *inject, uint32_t go_on, long number, const uint64_t args[6])
+{
+    if (inject->count == INJECT_CALLS) {
+        die("a batch of more than %d calls", INJECT_CALLS);
+    }
+    struct arch_call *call = &inject->calls[inject->count];
+    *call = (struct arch_call){.number = (uint32_t)number, .go_on = go_on, .result = -ECANCELED};
+    memcpy(call->args, args, sizeof call->args);
+    return inject->count++;
+}
+
+size_t inject_add(struct inject *inject, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                  uint64_t e, uint64_t f)
+{
+    const uint64_t args[] = {a, b, c, d, e, f};
+
+    return add(inject, 0, number, args);
+}
+
+size_t inject_add_free(struct inject *inject, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                       uint64_t e, uint64_t f)
+{
+    const uint64_t args[] = {a, b, c, d, e, f};
+
+    return add(inject, 1, number, args);
+}
+
+int inject_run(struct inject *inject)
+{
+    struct thread *thread = inject->thread;
+    struct arch_regs regs = thread->regs;
+    const uint64_t table = inject->area + PAGE_BYTES;
+    const size_t bytes = inject->count * sizeof *inject->calls;
+    int result;
+
+    if (inject->count == 0) {
+        return 0;
+    }
+    arch_prepare_run(&regs, inject->area, table, inject->count, inject->subject->inner, thread->inner);
+    if ((result = subject_write(inject->subject, table, inject->calls, bytes)) < 0 ||
+        (result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(thread, GOAL_TRAP)) < 0 ||
+        (result = subject_read(inject->subject, table, inject->calls, bytes)) < 0) {
+        return result;
+    }
+    for (size_t i = 0; i < inject->count; i++) {
+        int64_t got = inject->calls[i].result;
+        if (got < 0 && got > -4096 && !inject->calls[i].go_on) {
+            return (int)got;
+        }
+    }
+    return 0;
+}
+
+void inject_clear(struct inject *inject)
+{
+    inject->count = 0;
+}

@@ -1,0 +1,244 @@
+/* Opening in the new trees what takes an old description's place: the same file, flags, offset and locks. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "fd.h"
+#include "move.h"
+#include "sys.h"
+
+#define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
+#define NOT_AGAIN (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_CLOEXEC | TMPFILE_BIT)
+#define ENTRIES_BYTES 65536
+
+struct entry {
+    uint64_t inode;
+    int64_t next; /* where the one after it begins */
+    unsigned short length;
+    unsigned char type;
+    char name[];
+};
+
+/* ---- directories that are being read ---- */
+
+static ssize_t read_entries(int fd, void *entries)
+{
+    return syscall(SYS_getdents64, fd, entries, ENTRIES_BYTES);
+}
+
+/* Puts `fd` before the entry `name`. 1 when it is there, 0 when it is not, -errno. */
+static int seek_entry(int fd, const char *name)
+{
+    static char entries[ENTRIES_BYTES];
+    off_t before = 0;
+    ssize_t got;
+
+    if (lseek(fd, 0, SEEK_SET) < 0) {
+        return -errno;
+    }
+    while ((got = read_entries(fd, entries)) > 0) {
+        for (char *at = entries; at < entries + got;) {
+            const struct entry *entry = (const struct entry *)(void *)at;
+            if (strcmp(entry->name, name) == 0) {
+                return lseek(fd, before, SEEK_SET) < 0 ? -errno : 1;
+            }
+            before = entry->next;
+            at += entry->length;
+        }
+    }
+    return got < 0 ? -errno : 0;
+}
+
+/* Offsets in a merged directory number the entries as they were when it was opened. So the place to go on at is found
+ * by the first name that has not been read yet and still exists. */
+static int go_on_reading(const struct description *description)
+{
+    static char entries[ENTRIES_BYTES];
+    int result = 0;
+    ssize_t got = 0;
+
+    while (result == 0 && (got = read_entries(description->old, entries)) > 0) {
+        for (char *at = entries; result == 0 && at < entries + got;) {
+            const struct entry *entry = (const struct entry *)(void *)at;
+            result = seek_entry(description->new, entry->name);
+            at += entry->length;
+        }
+    }
+    lseek(description->old, description->position, SEEK_SET);
+    return result < 0 ? result : got < 0 ? -errno : 0; /* nothing left: it stands at its end now */
+}
+
+/* ---- directories without a name ---- */
+
+/* The way from a directory that was removed up to one that was not: how many, and that one's description. */
+static int nearest_ancestor(const struct move *move, struct description *description, unsigned *depth)
+{
+    struct stat st;
+    char link[32], path[PATH_MAX];
+    cleanup_fd at = openat(description->old, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    *depth = 0;
+    while (at >= 0 && fstat(at, &st) == 0 && st.st_nlink == 0) {
+        int above = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+        close(at);
+        at = above;
+        ++*depth;
+    }
+    if (at < 0) {
+        return -errno;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", at);
+    ssize_t len = readlink(link, path, sizeof path - 1);
+    if (len < 0) {
+        return -errno;
+    }
+    path[len] = '\0';
+    const struct move_tree *tree = &move->trees[description->tree];
+    const char *inside = path + (tree->path[1] ? strlen(tree->path) : 0);
+    while (*inside == '/') {
+        inside++;
+    }
+    int fd = sys_openat2(tree->new, *inside ? inside : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                         0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    return fd < 0 ? -errno : fd;
+}
+
+/* Makes directories in one another and removes them again: what is left is one without a name, whose ".." leads where
+ * that of the old one did. Returns its descriptor or -errno. */
+static int make_removed(int above, unsigned depth, const struct description *description)
+{
+    static const char name[] = ".deltabox-removed";
+    int result;
+
+    if (mkdirat(above, name, 0700) < 0) {
+        return -errno;
+    }
+    cleanup_fd made = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (made < 0 || fchown(made, description->st.st_uid, description->st.st_gid) < 0 ||
+        fchmod(made, description->st.st_mode & 07777) < 0) {
+        result = -errno;
+    } else if (depth > 1) {
+        result = make_removed(made, depth - 1, description);
+    } else {
+        result = openat(made, ".", (description->flags & ~NOT_AGAIN) | O_CLOEXEC);
+        result = result < 0 ? -errno : result;
+    }
+    if (unlinkat(above, name, AT_REMOVEDIR) < 0 && result >= 0) {
+        close(result);
+        return -errno;
+    }
+    return result;
+}
+
+static int reopen_removed_directory(const struct move *move, struct description *description)
+{
+    struct stat st;
+    unsigned depth;
+    int above_fd = nearest_ancestor(move, description, &depth);
+
+    if (above_fd < 0) {
+        return above_fd;
+    }
+    cleanup_fd above = above_fd;
+    if (depth == 0 || fstat(above, &st) < 0) {
+        return -ENOENT;
+    }
+    int result = make_removed(above, depth, description);
+    const struct timespec times[] = {st.st_atim, st.st_mtim};
+    futimens(above, times);
+    if (result < 0) {
+        return result;
+    }
+    description->new = result;
+    return 0;
+}
+
+/* ---- files ---- */
+
+static int open_new(const struct move *move, const struct description *description, int flags)
+{
+    const struct move_tree *tree = &move->trees[description->tree];
+    int fd = sys_openat2(tree->new, description->path, (uint64_t)flags | O_CLOEXEC | O_NOFOLLOW, 0,
+                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+
+    return fd < 0 ? -errno : fd;
+}
+
+static bool is_same_file(const struct description *description)
+{
+    struct stat st;
+
+    return fstat(description->new, &st) == 0 && st.st_mode == description->st.st_mode &&
+           (!S_ISREG(st.st_mode) || st.st_size == description->st.st_size);
+}
+
+static int reopen_named(const struct move *move, struct description *description)
+{
+    if (description->copy_up && (description->flags & O_ACCMODE) == O_RDONLY) {
+        int fd = open_new(move, description, O_WRONLY);
+        if (fd < 0) {
+            return fd;
+        }
+        close(fd);
+    }
+    int fd = open_new(move, description, description->flags & ~NOT_AGAIN);
+    if (fd < 0) {
+        return fd;
+    }
+    description->new = fd;
+    if (!is_same_file(description)) {
+        return -ESTALE;
+    }
+    if ((description->flags & O_PATH) || description->position == 0) {
+        return locks_take(description);
+    }
+    if (S_ISDIR(description->st.st_mode)) {
+        return go_on_reading(description);
+    }
+    return lseek(fd, description->position, SEEK_SET) < 0 ? -errno : locks_take(description);
+}
+
+static int reopen(struct move *move, struct description *description, struct err *err)
+{
+    const struct subject *subject = move_subject_of(move, description);
+    mode_t mode = description->st.st_mode;
+    int result;
+
+    if (S_ISSOCK(mode) || S_ISFIFO(mode)) {
+        return 0; /* the object behind it is not the tree's */
+    }
+    if (description->path) {
+        result = reopen_named(move, description);
+    } else if (S_ISDIR(mode)) {
+        result = reopen_removed_directory(move, description);
+    } else if (description->st.st_nlink > 0) {
+        obstacle_add(&move->obstacles, subject, description->was, true,
+                     "the file has lost this name and is open by it still");
+        return -1;
+    } else {
+        return 0; /* private to its holders: it stays where it is */
+    }
+    return result < 0 ? err_system(err, -result, "open again", "%.180s", description->was) : 0;
+}
+
+int move_reopen(struct move *move, struct err *err)
+{
+    return move_each(move, reopen, err);
+}
+
+static int close_new(struct move *move, struct description *description, struct err *err)
+{
+    (void)move;
+    (void)err;
+    fd_close(&description->new);
+    return 0;
+}
+
+void move_close_new(struct move *move)
+{
+    move_each(move, close_new, NULL);
+}
