@@ -189,6 +189,15 @@ describe('a shell', () => {
     })
   })
 
+  it('that was killed between runs takes no script, rather than tell its own status as that of one', async () => {
+    const shell = await box.shell()
+    await box.commands.kill(shell.process)
+    await expect(shell.run('true')).rejects.toMatchObject({
+      code: 'process_ended',
+      details: { signal: 'SIGKILL' },
+    })
+  })
+
   it('is interrupted at the time limit of a run, and goes on', async () => {
     const shell = await box.shell()
     await shell.run('cd /usr; X=kept')

@@ -137,7 +137,14 @@ export class Shell {
       return cut(Buffer.concat([earlier.before, out.before]), done, Number(out.tail), err.before)
     } catch (error) {
       if (!isEnd(error)) throw error
-      return this.#lastWords(script)
+      const last = await this.#lastWords(script)
+      const began = await first.then(
+        () => true,
+        () => false,
+      )
+      // It had ended before it was given the script, as by a rollback.
+      if (!began) throw this.#dead
+      return last
     }
   }
 
