@@ -57,7 +57,9 @@ describe('a checkpoint', () => {
     const second = await box.checkpoint('with data')
     expect({ ...second }).toMatchObject({ parent: first.id, label: 'with data', unchanged: false })
     expect(second.blockingMs).toBeGreaterThan(0)
-    expect(second.fileBytes).toBeGreaterThanOrEqual(300_000)
+    await expect
+      .poll(async () => (await Sandbox.getCheckpoint(second.id, { client })).fileBytes)
+      .toBeGreaterThanOrEqual(300_000)
     expect(second.depth).toBeGreaterThan(0)
     expect(box.info.checkpoint).toBe(second.id)
     expect((await Sandbox.connect(box.id, { client })).info.checkpoint).toBe(second.id)

@@ -32,7 +32,10 @@ export const CheckpointInfo = Type.Object({
   processes: Type.Integer({ description: 'How many were running.' }),
   files: Type.Integer({ description: 'How many open files were moved to the new layer.' }),
   memoryBytes: Type.Integer({ description: 'Process memory that it adds. 0 while it holds files only.' }),
-  fileBytes: Type.Integer({ description: 'Bytes of the files written since the parent.' }),
+  fileBytes: Type.Union([Type.Integer(), Type.Null()], {
+    description:
+      'Bytes of the layer that holds what was written since the parent; null until it is measured.',
+  }),
   depth: Type.Integer({ description: 'How many layers lie above the base in it.' }),
   timings: Type.Optional(
     Type.Record(Type.String(), Type.Number(), {

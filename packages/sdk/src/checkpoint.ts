@@ -29,8 +29,8 @@ export class Checkpoint implements CheckpointInfo {
   /** How many open files were moved. */
   declare readonly files: number
   declare readonly memoryBytes: number
-  /** Of the files written since the parent. */
-  declare readonly fileBytes: number
+  /** Of the layer that holds what was written since the parent; null until it is measured, a moment later. */
+  declare readonly fileBytes: number | null
   declare readonly depth: number
   /** Milliseconds per step, of one that was just taken. */
   declare readonly timings?: Record<string, number>

@@ -105,7 +105,7 @@ export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
     processes: row.processes,
     files: row.files,
     memoryBytes: 0,
-    fileBytes: row.fileBytes ?? 0,
+    fileBytes: row.fileBytes,
     depth: state.store.layers.depth(row.layer),
   }
 }
