@@ -436,27 +436,33 @@ describe('errors', () => {
     expect(await code(box.checkpoint())).toBe('sandbox_not_found')
   })
 
-  it('refuse a checkpoint that a process stands in the way of, and the process runs on', async () => {
+  it('refuse a checkpoint that a process stands in the way of, and everything runs on', async () => {
     const box = await create()
-    const before = await box.checkpoint()
-    const tracer = await box.commands.start([
-      'python3',
-      '-uc',
-      'import ctypes,time\nctypes.CDLL(None).ptrace(0,0,0,0)\nprint("traced")\ntime.sleep(1000)',
-    ])
-    for await (const piece of tracer.stdout) {
-      expect(String(piece)).toBe('traced\n')
-      break
-    }
-    const outcome = await box.checkpoint().catch((error) => error)
-    if (outcome.code !== undefined) {
-      expect(outcome).toMatchObject({
-        code: 'checkpoint_refused',
-        details: { objects: [{ pid: expect.any(Number), reason: expect.any(String) }] },
-      })
-    }
+    const script = [
+      'import ctypes, os, time',
+      'if os.fork() == 0:',
+      '    ctypes.CDLL(None).ptrace(0, 0, 0, 0)',
+      '    open("/srv/child", "w").write(str(os.getpid()))',
+      'time.sleep(1000)',
+    ]
+    const tracer = await box.commands.start(['python3', '-c', script.join('\n')])
+    await expect.poll(() => sh(box, 'cat /srv/child 2>/dev/null || true')).not.toBe('')
+    await expect(box.checkpoint()).rejects.toMatchObject({
+      code: 'checkpoint_refused',
+      details: {
+        objects: [
+          {
+            pid: Number(await sh(box, 'cat /srv/child')),
+            command: 'python3',
+            reason: 'a debugger traces it',
+          },
+        ],
+      },
+    })
+    expect(await box.checkpoints()).toEqual([])
     expect((await box.commands.info(tracer.process)).state).toBe('running')
-    await box.rollback(before)
+    await tracer.kill()
+    expect(await box.checkpoint()).toMatchObject({ parent: null, unchanged: false })
   })
 })
 
