@@ -51,6 +51,23 @@ struct place {
     struct description *description;
 };
 
+struct watch {
+    unsigned number, mask;
+    size_t tree;
+    uint64_t inode;
+    int new_place;
+    bool moved;
+};
+
+/* An inotify instance. */
+struct notifier {
+    int fd; /* the engine's own descriptor of it */
+    const struct subject *subject;
+    struct watch *watches;
+    size_t watch_count;
+    struct notifier *next;
+};
+
 /* A thread that acts for itself and all that share its descriptors and directories. */
 struct unit {
     struct subject *subject; /* NULL: the engine itself */
@@ -98,6 +115,8 @@ struct move {
     size_t place_count;
     struct description *descriptions[MOVE_BUCKETS];
     size_t description_count;
+    struct notifier *notifiers;
+    bool watches_unknown; /* a watched inode's name has to be looked for first */
 };
 
 /* collect.c: looks at every frozen process. 0, or -1 with err or obstacles. */
@@ -105,6 +124,9 @@ int move_collect(struct move *move, struct err *err);
 void move_forget(struct move *move);
 /* What the link `path` of /proc leads to; NULL when that lies in none of the old trees. Returns -1 with errno. */
 int move_open_description(struct move *move, const char *path, int flags, struct description **description);
+/* The path in the tree of what a descriptor of the engine's leads to. 0 or -1 with errno, ENOENT when it has none. */
+int move_path_of(const struct move_tree *tree, int fd, char path[4096]);
+bool is_same_description(int a, int b);
 /* Calls `each` until it fails. */
 int move_each(struct move *move, int (*each)(struct move *, struct description *, struct err *),
               struct err *err);
@@ -132,3 +154,13 @@ int locks_parse(struct move *move, struct description *description, const struct
 int locks_take(struct description *description);
 /* POSIX locks belong to a process: taken by itself. `at`: room for a struct flock in it. 0 or -errno. */
 int locks_add_call(struct inject *inject, const struct lock *lock, uint64_t at);
+
+/* watches.c */
+int watches_collect(struct move *move, struct subject *subject, int fd,
+                    const char *fdinfo); /* takes fd over */
+void watches_free(struct move *move);
+/* Looks for the names of watched inodes that are not known yet; the sandbox runs. */
+int watches_search(struct sandbox *sandbox, struct err *err);
+int watches_move(struct move *move, struct err *err);
+void watches_move_back(struct move *move);
+void watches_moved(struct move *move);

@@ -7,6 +7,15 @@
 
 struct process;
 
+/* Something an inotify watch is on, by a descriptor that follows its name. */
+struct watched {
+    size_t tree;
+    uint64_t inode;
+    int place; /* -1: it has no name, or that is not known */
+    bool searched;
+    struct watched *next;
+};
+
 struct sandbox {
     char id[ID_MAX + 1];
     char *dir, *hostname;
@@ -18,6 +27,7 @@ struct sandbox {
     struct cell *leaving; /* the one a rollback has left, until all in it is reaped */
     struct cgroup cgroup;
     struct process *processes;
+    struct watched *watched;
     bool host_net;
     int64_t oom_kills; /* seen so far */
     bool dead;         /* its init has ended */
@@ -62,3 +72,6 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
                   const char *head, struct out *timings, struct err *err);
 int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err);
 void trees_free(int *trees, size_t count);
+
+/* watches.c */
+void watched_forget(struct sandbox *sandbox);

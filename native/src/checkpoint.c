@@ -84,6 +84,21 @@ static int collect(struct checkpoint *this, struct err *err)
     return open_uppers(this, err) < 0 ? -1 : move_collect(&this->move, err);
 }
 
+static int know_watches(struct checkpoint *this, struct err *err)
+{
+    return this->move.watches_unknown ? err_set(err, ERR_UNSETTLED, "a watch is not known yet") : 0;
+}
+
+static int move_watches(struct checkpoint *this, struct err *err)
+{
+    return watches_move(&this->move, err);
+}
+
+static void move_watches_back(struct checkpoint *this)
+{
+    watches_move_back(&this->move);
+}
+
 static int reopen(struct checkpoint *this, struct err *err)
 {
     return move_reopen(&this->move, err);
@@ -160,10 +175,12 @@ static const struct step {
     {"freeze", freeze_all, thaw_all},
     {"copy roots", copy_roots, NULL},
     {"collect", collect, NULL},
+    {"know watches", know_watches, NULL},
     {"open again", reopen, close_new},
     {"enter processes", enter, leave},
     {"deliver", deliver, take_delivered_back},
     {"switch roots", switch_roots, switch_roots_back},
+    {"move watches", move_watches, move_watches_back},
     {"swap", swap, swap_back},
 };
 #define STEPS (sizeof steps / sizeof *steps)
@@ -231,6 +248,7 @@ static void commit(struct checkpoint *this)
     if (root_drop(sandbox->cell, sandbox->trees[0], &err) < 0) {
         log_line("%s: %s", sandbox->id, err.message);
     }
+    watches_moved(&this->move);
     thaw_all(this);
     out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at);
     move_forget(&this->move);
@@ -286,14 +304,20 @@ static void prepare_move(struct checkpoint *this)
     }
 }
 
+static void move_free(struct move *move)
+{
+    move_forget(move);
+    for (size_t i = 0; i < move->tree_count; i++) {
+        fd_close(&move->trees[i].old_upper);
+    }
+    free(move->trees);
+    obstacles_free(&move->obstacles);
+    *move = (struct move){0};
+}
+
 static void checkpoint_free(struct checkpoint *this)
 {
-    move_forget(&this->move);
-    for (size_t i = 0; i < this->move.tree_count; i++) {
-        fd_close(&this->move.trees[i].old_upper);
-    }
-    free(this->move.trees);
-    obstacles_free(&this->move.obstacles);
+    move_free(&this->move);
     chain_free(&this->chain);
     free(this->head);
     free(this->fault);
@@ -311,9 +335,15 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
     struct out timings = {0};
 
     this->timings = &timings;
-    prepare_move(this);
     settle(this->sandbox);
+    prepare_move(this);
     int result = run_steps(this, err);
+    if (result < 0 && this->move.watches_unknown && watches_search(this->sandbox, err) == 0) {
+        move_free(&this->move);
+        timings.len = 0;
+        prepare_move(this);
+        result = run_steps(this, err);
+    }
     if (result == 0) {
         size_t processes = this->move.frozen.count, files = this->move.description_count;
         commit(this);

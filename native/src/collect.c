@@ -14,8 +14,7 @@
 #include "move.h"
 #include "sys.h"
 
-#define DELETED " (deleted)"
-#define FDINFO_BYTES 16384
+#define FDINFO_BYTES (1 << 20)
 
 struct fdinfo {
     char text[FDINFO_BYTES];
@@ -101,34 +100,71 @@ static int find_tree_ids(struct move *move, struct err *err)
 
 /* ---- descriptions ---- */
 
-static bool is_same(const struct description *description, int fd, const struct fdinfo *info)
+bool is_same_description(int a, int b)
 {
     pid_t self = getpid();
 
+    return syscall(SYS_kcmp, self, self, KCMP_FILE, a, b) == 0;
+}
+
+static bool is_same(const struct description *description, int fd, const struct fdinfo *info)
+{
     return description->st.st_ino == info->inode && description->position == info->position &&
            (description->flags | O_CLOEXEC) == (info->flags | O_CLOEXEC) &&
-           syscall(SYS_kcmp, self, self, KCMP_FILE, description->old, fd) == 0;
+           is_same_description(description->old, fd);
+}
+
+/* The part of a path of the root that lies in the tree; NULL when it lies elsewhere. */
+static const char *path_inside(const struct move_tree *tree, const char *path)
+{
+    size_t prefix = tree->path[1] ? strlen(tree->path) : 0;
+    const char *inside = path + prefix;
+
+    if (strncmp(path, tree->path, prefix) != 0 || (*inside && *inside != '/')) {
+        return NULL;
+    }
+    while (*inside == '/') {
+        inside++;
+    }
+    return *inside ? inside : ".";
+}
+
+static bool leads_to(const struct move_tree *tree, const char *inside, const struct stat *wanted)
+{
+    struct stat st;
+    cleanup_fd fd = sys_openat2(tree->old, inside, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
+                                RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+
+    return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == wanted->st_ino && st.st_dev == wanted->st_dev;
+}
+
+int move_path_of(const struct move_tree *tree, int fd, char path[PATH_MAX])
+{
+    char link[32], whole[PATH_MAX];
+    struct stat st;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, whole, sizeof whole - 1);
+    if (len < 0 || fstat(fd, &st) < 0) {
+        return -1;
+    }
+    whole[len] = '\0';
+    const char *inside = path_inside(tree, whole);
+    if (!inside || !leads_to(tree, inside, &st)) {
+        errno = ENOENT;
+        return -1;
+    }
+    strcpy(path, inside);
+    return 0;
 }
 
 /* The name in the tree, if it still is one of this file: the kernel remembers a name that was taken away. */
 static void find_name(const struct move *move, struct description *description)
 {
     const struct move_tree *tree = &move->trees[description->tree];
-    size_t prefix = tree->path[1] ? strlen(tree->path) : 0;
-    const char *inside = description->was + prefix;
-    struct stat st;
+    const char *inside = path_inside(tree, description->was);
 
-    if (strncmp(description->was, tree->path, prefix) != 0 || (*inside && *inside != '/')) {
-        return;
-    }
-    while (*inside == '/') {
-        inside++;
-    }
-    inside = *inside ? inside : ".";
-    cleanup_fd fd = sys_openat2(tree->old, inside, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
-                                RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == description->st.st_ino &&
-        st.st_dev == description->st.st_dev) {
+    if (inside && leads_to(tree, inside, &description->st)) {
         description->path = strdup(inside);
     }
 }
@@ -213,6 +249,9 @@ static int check_other(struct move *move, const struct unit *unit, int infos, co
         number_after(info.text, "scm_fds:", 10) > 0) {
         obstacle_add(&move->obstacles, unit->subject, link, false,
                      "descriptors that nobody has received yet are on their way through it");
+    } else if (strcmp(link, "anon_inode:inotify") == 0 && read_fdinfo(infos, name, &info) == 0) {
+        int fd = pidfd_getfd(unit->pidfd, atoi(name), 0);
+        return fd < 0 ? 0 : watches_collect(move, unit->subject, fd, info.text);
     } else if (strcmp(link, "anon_inode:[io_uring]") == 0 || strcmp(link, "anon_inode:[fanotify]") == 0) {
         obstacle_add(&move->obstacles, unit->subject, link, true, "it may hold files of its own");
     } else {
@@ -466,6 +505,7 @@ void move_forget(struct move *move)
     for (size_t i = 0; i < move->unit_count; i++) {
         free(move->units[i].numbers);
     }
+    watches_free(move);
     free(move->units);
     free(move->holders);
     free(move->mappings);

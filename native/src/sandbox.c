@@ -86,6 +86,7 @@ void sandbox_free(struct sandbox *sandbox)
         trees_free(sandbox->trees, sandbox->base->tree_count);
         sandbox->base->users--;
     }
+    watched_forget(sandbox);
     chain_free(&sandbox->chain);
     cgroup_remove(&sandbox->cgroup);
     if (sandbox->cell) {
