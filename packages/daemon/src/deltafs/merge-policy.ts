@@ -5,8 +5,8 @@
 
 /** The newest stay as they are: sandboxes go back to them. */
 const KEPT_NEWEST = 8
-/** There should be this many after it, or fewer. */
-const DEPTH_AFTER = 12
+/** How much of the limit there should be after it, at most. */
+const FILLED_AFTER = 0.75
 /** An older layer is taken in as well while it has at most so many times the files of all newer ones taken. */
 const GROWTH = 2
 
@@ -18,9 +18,9 @@ interface Layer {
 /** The layers to replace by one, of a chain that is newest first. Empty when the chain is short enough. */
 export function layersToMerge<L extends Layer>(chain: readonly L[], depthLimit: number): L[] {
   if (chain.length <= depthLimit) return []
-  const keptNewest = Math.min(KEPT_NEWEST, depthLimit - 1)
-  const depthAfter = Math.min(DEPTH_AFTER, depthLimit)
-  let end = Math.max(keptNewest + 2, keptNewest + 1 + chain.length - depthAfter)
+  const keptNewest = Math.min(KEPT_NEWEST, Math.floor(depthLimit / 2))
+  const depthAfter = Math.max(keptNewest + 1, Math.floor(depthLimit * FILLED_AFTER))
+  let end = keptNewest + 1 + chain.length - depthAfter
   let files = sumOf(chain.slice(keptNewest, end))
   for (; end < chain.length; end++) {
     const next = chain[end]?.files ?? 0

@@ -72,13 +72,13 @@ export interface CreateParameters {
 }
 
 export interface CheckpointTaken {
-  /** Nothing was written since the last switch, so the head is still the old one. */
+  /** Nothing was written since the last switch: the head is still the old one, and the rest is not told. */
   readonly unchanged: boolean
-  readonly blockingUsec: number
-  readonly processes: number
-  /** Descriptors that were opened again. */
-  readonly files: number
-  readonly timings: Readonly<Record<string, number>>
+  readonly processes?: number
+  /** Open files that were moved to the new head. */
+  readonly files?: number
+  /** `blocking` is how long the processes stood still. */
+  readonly timings?: Readonly<Record<string, number>>
 }
 
 /** What forbids a checkpoint. */
@@ -86,7 +86,7 @@ export interface EngineObstacle {
   readonly pid: number
   readonly command: Uint8Array
   readonly object: Uint8Array
-  readonly reason: Uint8Array
+  readonly reason: Uint8Array | string
 }
 
 export interface StartParameters {

@@ -26,9 +26,9 @@ export function checkpointSandbox(
     const started = performance.now()
     const sandbox = findSandbox(state, id)
     const taken = await freeze(state, sandbox)
-    const checkpoint = register(state, sandbox, taken, { label: request.label ?? null, internal: false })
+    const row = register(state, sandbox, taken, { label: request.label ?? null, internal: false })
     state.metrics.checkpointSeconds.observe((performance.now() - started) / 1000)
-    return { ...infoOf(state, checkpoint), timings: milliseconds(taken.timings) }
+    return { ...infoOf(state, row), timings: milliseconds(taken.timings ?? {}) }
   })
 }
 
@@ -122,10 +122,10 @@ function register(
     layer: taken.layer,
     ...kind,
     unchanged: taken.isSameAsPosition,
-    blockingUsec: taken.blockingUsec,
-    processes: taken.processes,
-    files: taken.files,
-    fileBytes: taken.isSameAsPosition ? 0 : null,
+    blockingUsec: taken.timings?.blocking ?? 0,
+    processes: taken.processes ?? 0,
+    files: taken.files ?? 0,
+    fileBytes: taken.isSameAsPosition ? 0 : sizeOf(state, taken.layer),
     createdAt: Date.now(),
   }
   state.store.transaction(() => {
@@ -135,11 +135,14 @@ function register(
   })
   state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
   state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
-  if (taken.head) {
-    state.upkeep.frozen(sandbox.head)
-    state.merges.consider(sandbox.family, sandbox.head)
-  }
-  return row
+  if (!taken.head) return row
+  state.upkeep.frozen(sandbox.head)
+  state.merges.consider(sandbox.family, sandbox.head)
+  return { ...row, fileBytes: sizeOf(state, row.layer) }
+}
+
+function sizeOf(state: State, layer: string | null): number | null {
+  return layer === null ? 0 : (state.store.layers.get(layer)?.bytes ?? null)
 }
 
 /** The checkpoint it stands on may have been removed while the engine worked. */

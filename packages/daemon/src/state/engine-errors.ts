@@ -143,7 +143,8 @@ interface Obstacle {
 }
 
 function obstacleOf({ pid, command, object, reason }: EngineObstacle): Obstacle {
-  const text = (bytes: Uint8Array): string => Buffer.from(bytes).toString('utf8')
+  const text = (bytes: Uint8Array | string): string =>
+    typeof bytes === 'string' ? bytes : Buffer.from(bytes).toString('utf8')
   return { pid, command: text(command), object: text(object), reason: text(reason) }
 }
 

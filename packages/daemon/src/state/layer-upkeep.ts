@@ -1,4 +1,4 @@
-/** What follows the freezing of a layer without anybody waiting for it: it is measured, and its record written. */
+/** What follows the freezing of a layer: it is measured, and its record is written in the background. */
 import { EngineLostError } from '../engine/client.js'
 import type { LayerRow } from './layer-table.js'
 import type { State } from './state.js'
@@ -7,6 +7,7 @@ type Needed = Pick<State, 'log' | 'store' | 'families' | 'layers'>
 
 export class LayerUpkeep {
   readonly #state: Needed
+  readonly #measuring = new Map<string, Promise<void>>()
   #last: Promise<void> = Promise.resolve()
   #stopped = false
 
@@ -19,9 +20,37 @@ export class LayerUpkeep {
     for (const { id } of this.#state.store.layers.unrecorded()) this.frozen(id)
   }
 
-  /** One at a time, in the order they were frozen. */
+  /** Measures it at once if it is small. Records are written one at a time: each waits for the disk. */
   frozen(id: string): void {
+    const layer = this.#state.store.layers.get(id)
+    const size = layer?.bytes === null ? this.#state.layers.measureSmall(layer) : undefined
+    if (size) this.#keep(id, size)
     this.#last = this.#last.then(() => this.#attend(id))
+  }
+
+  /** Once the size of a frozen layer is known, if it can be. */
+  measured(id: string): Promise<void> {
+    const measuring = this.#measuring.get(id) ?? this.#measure(id)
+    this.#measuring.set(id, measuring)
+    const done = (): boolean => this.#measuring.delete(id)
+    measuring.then(done, done)
+    return measuring
+  }
+
+  async #measure(id: string): Promise<void> {
+    const { store, families, layers } = this.#state
+    const layer = store.layers.get(id)
+    const live = families.get(layer?.family ?? '')
+    if (layer?.bytes !== null || !live) return
+    this.#keep(id, await live.client.request('layer.measure', { dir: layers.directory(layer) }))
+  }
+
+  #keep(id: string, { bytes, files }: { bytes: number; files: number }): void {
+    const { store } = this.#state
+    store.transaction(() => {
+      store.layers.setSize(id, bytes, files)
+      store.checkpoints.setFileBytes(id, bytes)
+    })
   }
 
   async stop(): Promise<void> {
@@ -30,10 +59,10 @@ export class LayerUpkeep {
   }
 
   async #attend(id: string): Promise<void> {
-    const layer = this.#state.store.layers.get(id)
-    if (this.#stopped || layer?.state !== 'frozen') return
+    if (this.#stopped) return
     try {
-      await this.#measureAndRecord(layer)
+      await this.measured(id)
+      await this.#record(this.#state.store.layers.get(id))
     } catch (error) {
       const isGone = this.#state.store.layers.get(id)?.state !== 'frozen'
       if (isGone || error instanceof EngineLostError) return
@@ -41,20 +70,12 @@ export class LayerUpkeep {
     }
   }
 
-  async #measureAndRecord(layer: LayerRow): Promise<void> {
-    const { store, layers, families } = this.#state
-    const { id, family, parent, createdAt } = layer
-    const live = families.get(family)
-    if (!live) return
-    const { bytes, files } =
-      layer.bytes === null || layer.files === null
-        ? await live.client.request('layer.measure', { dir: layers.directory(layer) })
-        : { bytes: layer.bytes, files: layer.files }
-    await layers.record({ id, family, parent, createdAt: new Date(createdAt).toISOString(), bytes })
-    store.transaction(() => {
-      store.layers.setSize(id, bytes, files)
-      store.layers.setRecorded(id)
-      store.checkpoints.setFileBytes(id, bytes)
-    })
+  async #record(layer: LayerRow | undefined): Promise<void> {
+    if (layer?.state !== 'frozen' || layer.bytes === null) return
+    const { id, family, parent, bytes } = layer
+    const createdAt = new Date(layer.createdAt).toISOString()
+    await this.#state.layers.record({ id, family, parent, createdAt, bytes })
+    // It may have come to stand on another one while that was written; that is written next.
+    if (this.#state.store.layers.get(id)?.parent === parent) this.#state.store.layers.setRecorded(id)
   }
 }

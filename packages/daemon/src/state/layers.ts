@@ -1,6 +1,6 @@
 /** Layers come and go: a row before its directory, and a directory before its row is forgotten. */
 import type { Logger } from 'pino'
-import type { LayerRecord, LayerStore } from '../deltafs/layer-store.js'
+import type { LayerRecord, LayerSize, LayerStore } from '../deltafs/layer-store.js'
 import { newHolderId, newLayerId } from './ids.js'
 import type { LayerRow, NewLayer } from './layer-table.js'
 import type { Store } from './store.js'
@@ -130,6 +130,10 @@ export class Layers {
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#removing
+  }
+
+  measureSmall(layer: Pick<LayerRow, 'family' | 'id'>): LayerSize | undefined {
+    return this.#disk.measureSmall(layer)
   }
 
   record(record: LayerRecord): Promise<void> {

@@ -15,6 +15,7 @@ import type { State } from './state.js'
 
 /** Engines mount no more than 500 layers. */
 const HARD_LIMIT = 400
+const MADE_ROOM = 200
 
 type Needed = Pick<State, 'config' | 'log' | 'store' | 'families' | 'layers' | 'upkeep'>
 
@@ -31,11 +32,12 @@ export class Merges {
 
   /** In the background, when the chain is deep. */
   consider(family: string, top: string): void {
-    if (this.#waiting.has(family) || this.#stopped || this.#runIn(top).length === 0) return
+    const limit = this.#state.config.mergeDepth
+    if (this.#waiting.has(family) || this.#stopped || this.#runIn(top, limit).length === 0) return
     this.#waiting.add(family)
     this.#inTurn(family, () => {
       this.#waiting.delete(family)
-      return this.#shorten(top)
+      return this.#shorten(top, limit)
     }).catch((error) => {
       if (this.#stopped || error instanceof EngineLostError) return
       this.#state.log.error(
@@ -49,13 +51,20 @@ export class Merges {
   async makeRoom(sandbox: SandboxRow): Promise<void> {
     const { layers } = this.#state.store
     if (layers.depth(sandbox.head) < HARD_LIMIT) return
-    await this.#inTurn(sandbox.family, () => this.#shorten(sandbox.head))
+    const fault = await this.#inTurn(sandbox.family, () => this.#shorten(sandbox.head, MADE_ROOM)).catch(
+      (error) => error,
+    )
     if (layers.depth(sandbox.head) < HARD_LIMIT) return
     throw new DeltaBoxError(
       'checkpoint_failed',
       `cannot take a checkpoint of sandbox ${labelOf(sandbox)}: it stands on ${HARD_LIMIT} layers, which could not be put together`,
-      { details: { step: 'merge layers' } },
+      { cause: fault, details: { step: 'merge layers' } },
     )
+  }
+
+  /** Once nothing is being put together. */
+  settled(): Promise<void> {
+    return this.#serial.idle()
   }
 
   /** One that is under way is given up; what it left is removed by the next daemon. */
@@ -67,17 +76,17 @@ export class Merges {
     return this.#serial.run(family, work)
   }
 
-  async #shorten(top: string): Promise<void> {
-    for (let run = this.#runIn(top); run.length > 0; run = this.#runIn(top)) {
+  async #shorten(top: string, limit: number): Promise<void> {
+    for (let run = this.#runIn(top, limit); run.length > 0; run = this.#runIn(top, limit)) {
       const family = this.#state.families.get(run[0]?.family ?? '')
       if (!family || this.#stopped) return
       await this.#merge(family, run)
     }
   }
 
-  #runIn(top: string): LayerRow[] {
+  #runIn(top: string, limit: number): LayerRow[] {
     const chain = this.#state.store.layers.chain(top).filter((layer) => layer.state === 'frozen')
-    return layersToMerge(chain, this.#state.config.mergeDepth)
+    return layersToMerge(chain, limit)
   }
 
   async #merge(family: Family, run: readonly LayerRow[]): Promise<void> {

@@ -2,6 +2,11 @@
 export class Serial {
   readonly #last = new Map<string, Promise<unknown>>()
 
+  /** Once everything that was asked for by now is done. */
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#last.values())
+  }
+
   run<T>(key: string, task: () => Promise<T>): Promise<T> {
     const before = this.#last.get(key) ?? Promise.resolve()
     // The one before reports its own failure to its own caller.
