@@ -18,6 +18,8 @@ struct chain chain_push(const struct chain *chain, const char *head);
 
 /* fsN/upper of a layer for reading, or -errno. */
 int layer_open_upper(const char *layer, size_t tree);
+/* Makes fsN/{upper,work} in the layer's directory; the upper's descriptor, or -errno. */
+int layer_make_tree(int layer, size_t tree);
 /* Makes fsN/{upper,work} for every tree; the roots look like those of the newest layer below. */
 int layer_make(const char *layer, const struct base *base, const struct chain *below, struct err *err);
 /* Removes what layer_make made. */

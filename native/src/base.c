@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -74,7 +75,7 @@ static int make_place(int workshop, const char *name)
 
 static int attach_at(int workshop, const char *name, int mount)
 {
-    if (mkdirat(workshop, name, 0755) < 0 ||
+    if ((mkdirat(workshop, name, 0755) < 0 && errno != EEXIST) ||
         move_mount(mount, "", workshop, name, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
         return -errno;
     }
@@ -180,29 +181,64 @@ static int fill_volume_seed(const struct base_tree *tree, int seed, int source, 
     return futimens(seed, times) < 0 ? err_system(err, errno, "copy times", "%s", tree->source) : 0;
 }
 
+/* Names in the workshop. */
+struct tree_names {
+    char source[32], seed[32], base[32];
+};
+
+static struct tree_names tree_names(size_t index)
+{
+    struct tree_names names;
+
+    snprintf(names.source, sizeof names.source, "source%zu", index);
+    snprintf(names.seed, sizeof names.seed, "seed%zu", index);
+    snprintf(names.base, sizeof names.base, "base%zu", index);
+    return names;
+}
+
 static int build_tree(struct base *base, size_t index, int workshop, int user_ns, item description,
                       struct err *err)
 {
     struct base_tree *tree = &base->trees[index];
-    char source_name[32], seed_name[32], base_name[32];
+    const struct tree_names names = tree_names(index);
 
-    snprintf(source_name, sizeof source_name, "source%zu", index);
-    snprintf(seed_name, sizeof seed_name, "seed%zu", index);
-    snprintf(base_name, sizeof base_name, "base%zu", index);
-    cleanup_fd source = attach_source(workshop, source_name, tree->source, user_ns, err);
+    cleanup_fd source = attach_source(workshop, names.source, tree->source, user_ns, err);
     if (source < 0) {
         return -1;
     }
-    cleanup_fd seed = make_place(workshop, seed_name);
+    cleanup_fd seed = make_place(workshop, names.seed);
     if (seed < 0) {
-        return err_system(err, -seed, "make directory", "%s", seed_name);
+        return err_system(err, -seed, "make directory", "%s", names.seed);
     }
     if ((index == 0 ? fill_root_seed(base, seed, source, description, err)
                     : fill_volume_seed(tree, seed, source, err)) < 0) {
         return -1;
     }
-    tree->mount = attach_base(workshop, base_name, seed, source, err);
+    tree->mount = attach_base(workshop, names.base, seed, source, err);
     return tree->mount < 0 ? -1 : 0;
+}
+
+int base_refresh(struct base *base, size_t index, struct err *err)
+{
+    const struct tree_names names = tree_names(index);
+    struct base_tree *tree = &base->trees[index];
+
+    if (unshare(CLONE_NEWNS) < 0) {
+        return err_system(err, errno, "own mount namespace", "%s", base->dir);
+    }
+    cleanup_fd workshop = open(base->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    cleanup_fd source = openat(workshop, names.source, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    cleanup_fd seed = openat(workshop, names.seed, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (workshop < 0 || source < 0 || seed < 0) {
+        return err_system(err, errno, "open base", "%s", base->dir);
+    }
+    int mount = attach_base(workshop, names.base, seed, source, err);
+    if (mount < 0) {
+        return -1;
+    }
+    fd_close(&tree->mount);
+    tree->mount = mount;
+    return 0;
 }
 
 static int build(struct base *base, item description, struct err *err)

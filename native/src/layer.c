@@ -124,7 +124,7 @@ static int open_top(const struct base *base, size_t tree, const struct chain *be
     return fd < 0 ? -errno : fd;
 }
 
-static int make_tree(int layer, size_t tree, const struct base *base, const struct chain *below)
+int layer_make_tree(int layer, size_t tree)
 {
     char name[32];
 
@@ -136,9 +136,16 @@ static int make_tree(int layer, size_t tree, const struct base *base, const stru
     if (dir < 0 || mkdirat(dir, "upper", 0700) < 0 || mkdirat(dir, "work", 0700) < 0) {
         return -errno;
     }
-    cleanup_fd upper = openat(dir, "upper", OPEN_DIRECTORY);
+    int upper = openat(dir, "upper", OPEN_DIRECTORY);
+    return upper < 0 ? -errno : upper;
+}
+
+static int make_tree(int layer, size_t tree, const struct base *base, const struct chain *below)
+{
+    cleanup_fd upper = layer_make_tree(layer, tree);
+
     if (upper < 0) {
-        return -errno;
+        return upper;
     }
     cleanup_fd top = open_top(base, tree, below);
     return top < 0 ? top : copy_root(top, upper);

@@ -20,6 +20,9 @@ static const struct op ops[] = {
     {"sandbox.create", op_sandbox_create},
     {"sandbox.checkpoint", op_sandbox_checkpoint},
     {"sandbox.rollback", op_sandbox_rollback},
+    {"layers.diff", op_layers_diff},
+    {"layers.merge", op_layers_merge},
+    {"layer.measure", op_layer_measure},
     {"sandbox.destroy", op_sandbox_destroy},
     {"sandbox.stats", op_sandbox_stats},
     {"sandbox.usage", op_sandbox_usage},
@@ -42,7 +45,6 @@ static const struct op ops[] = {
     {"file.remove", op_file_remove},
     {"file.rename", op_file_rename},
     {"file.symlink", op_file_symlink},
-    {"volume.changes", op_volume_changes},
 };
 
 static struct {

@@ -132,7 +132,7 @@ type NodeBefore = NodeFacts & { readonly ctimeNs: bigint | number; readonly mtim
 
 export interface EngineChange extends Partial<NodeFacts> {
   readonly kind: 'A' | 'M' | 'D'
-  /** Relative to the volume. */
+  /** Relative to the tree, whose own is empty. */
   readonly path: Uint8Array
   readonly before?: NodeBefore
 }
@@ -213,7 +213,6 @@ interface Operations {
   'file.remove': Operation<AtPath & { recursive: boolean }, Nothing>
   'file.rename': Operation<InSandbox & { from: string; to: string }, Nothing>
   'file.symlink': Operation<AtPath & { target: string }, Nothing>
-  'volume.changes': Operation<InSandbox & { path: string }, Nothing, { changes: readonly EngineChange[] }>
 }
 
 export type OperationName = keyof Operations

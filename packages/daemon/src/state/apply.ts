@@ -72,10 +72,13 @@ async function makePlan(job: Job): Promise<Plan> {
 async function collectChanges({ state, sandbox, workspace }: Job): Promise<EngineChange[]> {
   const changes: EngineChange[] = []
   const doing = `compare sandbox ${labelOf(sandbox)} with ${workspace}`
-  const parameters = { sandbox: sandbox.id, path: workspace }
-  await ask(state, sandbox, doing, 'volume.changes', parameters, (part) => {
-    for (const change of part.changes) changes.push(change)
-  })
+  const chain = state.store.layers.chain(sandbox.head)
+  const to = chain.map((layer) => state.layers.directory(layer))
+  await state.layers.holding(chain, () =>
+    ask(state, sandbox, doing, 'layers.diff', { base: sandbox.family, tree: 1, from: [], to }, (part) => {
+      for (const change of part.changes) changes.push(change)
+    }),
+  )
   return changes
 }
 
@@ -88,24 +91,18 @@ async function hiddenDeletions(
   changes: readonly EngineChange[],
   applied: ReadonlyMap<string, bigint>,
 ): Promise<EngineChange[]> {
-  if (applied.size === 0) return []
   const told = new Set(changes.map((change) => Buffer.from(change.path).toString('latin1')))
-  const upper = await HostTree.open(workspaceUpper(state, sandbox))
-  try {
-    const deletions: EngineChange[] = []
-    for (const name of applied.keys()) {
-      const path = Buffer.from(name, 'latin1')
-      if (!told.has(name) && !(await upper.look(path))) deletions.push({ kind: 'D', path })
+  const missing = new Set([...applied.keys()].filter((name) => !told.has(name)))
+  for (const layer of state.store.layers.chain(sandbox.head)) {
+    if (missing.size === 0) break
+    const upper = await HostTree.open(path.join(state.layers.directory(layer), 'fs1', 'upper'))
+    try {
+      for (const name of missing) if (await upper.look(Buffer.from(name, 'latin1'))) missing.delete(name)
+    } finally {
+      await upper.close()
     }
-    return deletions
-  } finally {
-    await upper.close()
   }
-}
-
-/** No checkpoint has frozen a layer of it: what the sandbox changed is in the only one there is. */
-function workspaceUpper(state: State, { family, head }: SandboxRow): string {
-  return path.join(state.layers.directory({ family, id: head }), 'fs1', 'upper')
+  return [...missing].map((name) => ({ kind: 'D', path: Buffer.from(name, 'latin1') }))
 }
 
 async function look({ tree }: Job, path: Buffer): Promise<HostNode | undefined> {
@@ -237,7 +234,7 @@ function failedAt(job: Job, step: Step, applied: readonly Step[], cause: unknown
 function reportOf(plan: Plan): AppliedChanges {
   return {
     changes: plan.steps
-      .map(({ kind, path }) => ({ kind, path: path.toString() }))
+      .map(({ kind, path }) => ({ kind, path: path.toString() || '.' }))
       .sort((a, b) => (a.path < b.path ? -1 : 1)),
     skipped: plan.skipped.map(({ path, type }) => ({ path: path.toString(), type })),
   }

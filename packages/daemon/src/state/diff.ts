@@ -80,7 +80,7 @@ async function layerChanges(
 }
 
 function shown(root: string, { kind, path, type, mode, uid, gid, size, before }: EngineChange): FileChange {
-  const at = `${root}/${Buffer.from(path).toString('utf8')}`
+  const at = path.length > 0 || root === '' ? `${root}/${Buffer.from(path).toString('utf8')}` : root
   const old = before && factsOf(before)
   const was = old && { before: old }
   if (kind === 'D' || type === undefined) return { kind, path: at, type: old?.type ?? 'file', ...was }

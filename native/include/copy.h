@@ -1,0 +1,22 @@
+/* Copies of single files and of what belongs to a directory besides its entries. */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+/* A name in an open directory; "." is the directory itself. */
+struct node {
+    int dir;
+    const char *name;
+};
+
+/* Makes `to` (there already, of the same type) look like `from`: owner, mode, attributes, flags, times. Of overlayfs'
+ * attributes those are left out that speak of the node's place among the layers: opaque, redirect, metacopy, whiteout.
+ * 0 or -errno. */
+int copy_looks(struct node from, struct node to, const struct stat *st);
+/* Makes `to` a new file of `size` bytes with the data of `data`, extents shared where the file system can, holes kept;
+ * an empty hole when `data` is -1. Durable when this returns. 0 or -errno. */
+int copy_content(int data, struct node to, off_t size);
+/* Makes `to` a symbolic link, device, fifo or socket like `from`. 0 or -errno. */
+int copy_special(struct node from, struct node to, const struct stat *st);
+int set_overlay_xattr(struct node node, const char *name, const char *value);
