@@ -17,6 +17,10 @@ int copy_looks(struct node from, struct node to, const struct stat *st);
 /* Makes `to` a new file of `size` bytes with the data of `data`, extents shared where the file system can, holes kept;
  * an empty hole when `data` is -1. Durable when this returns. 0 or -errno. */
 int copy_content(int data, struct node to, off_t size);
+/* The data of `from` for the empty file `to`; not durable. 0 or -errno. */
+int copy_whole(int from, int to, off_t size);
+/* Like copy_looks, by descriptors, and without any of overlayfs' attributes. */
+int copy_descriptor_looks(int from, int to);
 /* Makes `to` a symbolic link, device, fifo or socket like `from`. 0 or -errno. */
 int copy_special(struct node from, struct node to, const struct stat *st);
 int set_overlay_xattr(struct node node, const char *name, const char *value);

@@ -32,5 +32,13 @@ int layer_mount(const struct base *base, size_t tree, const struct chain *chain,
 
 /* Makes the roots look like those of the newest layer below once more. 0 or -errno. */
 int layer_copy_roots(const char *layer, const struct base *base, const struct chain *below);
-/* True when nothing was written to the layer since layer_make. */
-bool layer_is_empty(const char *layer, const struct base *base, const struct chain *below);
+/* What the uppers hold beside their roots. */
+struct layer_print {
+    uint64_t hash;
+    size_t entries;
+};
+
+/* Gives up with SIZE_MAX entries when there are more than `most`. */
+struct layer_print layer_print(const char *layer, const struct base *base, size_t most);
+/* True when the roots still look like those of the newest layer below. */
+bool layer_has_roots_of(const char *layer, const struct base *base, const struct chain *below);

@@ -5,6 +5,7 @@
 
 #include "freeze.h"
 #include "inject.h"
+#include "links.h"
 
 struct lock {
     enum { LOCK_OF_FILE, LOCK_OF_PROCESS, LOCK_OF_DESCRIPTION } kind; /* flock, POSIX, OFD */
@@ -92,7 +93,8 @@ struct move_tree {
     int old, new; /* mounts; `old` belongs to the sandbox until the move is done */
     uint64_t mount_id;
     dev_t dev;
-    int old_upper;
+    int old_upper, new_upper;
+    struct link_scan links; /* of the old upper */
 };
 
 #define MOVE_BUCKETS 1024
@@ -126,6 +128,8 @@ void move_forget(struct move *move);
 int move_open_description(struct move *move, const char *path, int flags, struct description **description);
 /* The path in the tree of what a descriptor of the engine's leads to. 0 or -1 with errno, ENOENT when it has none. */
 int move_path_of(const struct move_tree *tree, int fd, char path[4096]);
+/* The part of a path of the root that lies in the tree; NULL when it lies elsewhere. */
+const char *move_path_inside(const struct move_tree *tree, const char *path);
 bool is_same_description(int a, int b);
 /* Calls `each` until it fails. */
 int move_each(struct move *move, int (*each)(struct move *, struct description *, struct err *),
@@ -164,3 +168,7 @@ int watches_search(struct sandbox *sandbox, struct err *err);
 int watches_move(struct move *move, struct err *err);
 void watches_move_back(struct move *move);
 void watches_moved(struct move *move);
+
+/* carry.c: puts into the new uppers what must be there before anything is looked up. */
+int carry_scan(struct move *move, struct err *err); /* while the sandbox runs */
+int carry_over(struct move *move, struct err *err);

@@ -20,9 +20,10 @@ struct sandbox {
     char id[ID_MAX + 1];
     char *dir, *hostname;
     struct base *base;
-    struct chain chain; /* frozen layers, below the head */
-    char *head;         /* the layer that is written to */
-    int *trees;         /* the mounts, one per tree of the base */
+    struct chain chain;         /* frozen layers, below the head */
+    char *head;                 /* the layer that is written to */
+    struct layer_print carried; /* what was in the head before anything was written */
+    int *trees;                 /* the mounts, one per tree of the base */
     struct cell *cell;
     struct cell *leaving; /* the one a rollback has left, until all in it is reaped */
     struct cgroup cgroup;

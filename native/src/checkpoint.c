@@ -11,6 +11,9 @@
 #include "root.h"
 #include "server.h"
 
+/* More than that is not compared: the next checkpoint then takes it for a change. */
+#define CARRIED_MAX 1000
+
 struct checkpoint {
     struct sandbox *sandbox;
     char *head; /* the new one */
@@ -69,19 +72,31 @@ static int copy_roots(struct checkpoint *this, struct err *err)
 static int open_uppers(struct checkpoint *this, struct err *err)
 {
     for (size_t i = 0; i < this->move.tree_count; i++) {
-        int fd = layer_open_upper(this->sandbox->head, i);
-        if (fd < 0) {
-            return err_system(err, -fd, "open layer", "%s", this->sandbox->head);
+        struct move_tree *tree = &this->move.trees[i];
+        tree->new = this->trees[i];
+        tree->old_upper = layer_open_upper(this->sandbox->head, i);
+        tree->new_upper = layer_open_upper(this->head, i);
+        if (tree->old_upper < 0 || tree->new_upper < 0) {
+            return err_system(err, -(tree->old_upper < 0 ? tree->old_upper : tree->new_upper), "open layer",
+                              "%s", tree->old_upper < 0 ? this->sandbox->head : this->head);
         }
-        this->move.trees[i].old_upper = fd;
-        this->move.trees[i].new = this->trees[i];
     }
     return 0;
 }
 
+static int scan(struct checkpoint *this, struct err *err)
+{
+    return open_uppers(this, err) < 0 ? -1 : carry_scan(&this->move, err);
+}
+
 static int collect(struct checkpoint *this, struct err *err)
 {
-    return open_uppers(this, err) < 0 ? -1 : move_collect(&this->move, err);
+    return move_collect(&this->move, err);
+}
+
+static int carry(struct checkpoint *this, struct err *err)
+{
+    return carry_over(&this->move, err);
 }
 
 static int know_watches(struct checkpoint *this, struct err *err)
@@ -172,10 +187,12 @@ static const struct step {
 } steps[] = {
     {"make layer", make_layer, unmake_layer},
     {"mount trees", mount_trees, unmount_trees},
+    {"scan", scan, NULL},
     {"freeze", freeze_all, thaw_all},
     {"copy roots", copy_roots, NULL},
     {"collect", collect, NULL},
     {"know watches", know_watches, NULL},
+    {"carry over", carry, NULL},
     {"open again", reopen, close_new},
     {"enter processes", enter, leave},
     {"deliver", deliver, take_delivered_back},
@@ -244,6 +261,7 @@ static void commit(struct checkpoint *this)
     struct sandbox *sandbox = this->sandbox;
     struct err err = {0};
 
+    sandbox->carried = layer_print(this->head, sandbox->base, CARRIED_MAX);
     leave(this);
     if (root_drop(sandbox->cell, sandbox->trees[0], &err) < 0) {
         log_line("%s: %s", sandbox->id, err.message);
@@ -299,8 +317,11 @@ static void prepare_move(struct checkpoint *this)
         die("out of memory");
     }
     for (size_t i = 0; i < base->tree_count; i++) {
-        move->trees[i] = (struct move_tree){
-            .path = base->trees[i].path, .old = this->sandbox->trees[i], .new = -1, .old_upper = -1};
+        move->trees[i] = (struct move_tree){.path = base->trees[i].path,
+                                            .old = this->sandbox->trees[i],
+                                            .new = -1,
+                                            .old_upper = -1,
+                                            .new_upper = -1};
     }
 }
 
@@ -309,6 +330,8 @@ static void move_free(struct move *move)
     move_forget(move);
     for (size_t i = 0; i < move->tree_count; i++) {
         fd_close(&move->trees[i].old_upper);
+        fd_close(&move->trees[i].new_upper);
+        links_free(&move->trees[i].links);
     }
     free(move->trees);
     obstacles_free(&move->obstacles);
@@ -376,7 +399,13 @@ static int parse(struct checkpoint *this, item args, struct err *err)
 
 static bool is_unchanged(const struct sandbox *sandbox)
 {
-    return layer_is_empty(sandbox->head, sandbox->base, &sandbox->chain);
+    if (sandbox->carried.entries == SIZE_MAX) {
+        return false;
+    }
+    const struct layer_print now = layer_print(sandbox->head, sandbox->base, sandbox->carried.entries);
+
+    return now.entries == sandbox->carried.entries && now.hash == sandbox->carried.hash &&
+           layer_has_roots_of(sandbox->head, sandbox->base, &sandbox->chain);
 }
 
 int op_sandbox_checkpoint(struct request *request, struct err *err)

@@ -114,8 +114,7 @@ static bool is_same(const struct description *description, int fd, const struct 
            is_same_description(description->old, fd);
 }
 
-/* The part of a path of the root that lies in the tree; NULL when it lies elsewhere. */
-static const char *path_inside(const struct move_tree *tree, const char *path)
+const char *move_path_inside(const struct move_tree *tree, const char *path)
 {
     size_t prefix = tree->path[1] ? strlen(tree->path) : 0;
     const char *inside = path + prefix;
@@ -149,7 +148,7 @@ int move_path_of(const struct move_tree *tree, int fd, char path[PATH_MAX])
         return -1;
     }
     whole[len] = '\0';
-    const char *inside = path_inside(tree, whole);
+    const char *inside = move_path_inside(tree, whole);
     if (!inside || !leads_to(tree, inside, &st)) {
         errno = ENOENT;
         return -1;
@@ -162,7 +161,7 @@ int move_path_of(const struct move_tree *tree, int fd, char path[PATH_MAX])
 static void find_name(const struct move *move, struct description *description)
 {
     const struct move_tree *tree = &move->trees[description->tree];
-    const char *inside = path_inside(tree, description->was);
+    const char *inside = move_path_inside(tree, description->was);
 
     if (inside && leads_to(tree, inside, &description->st)) {
         description->path = strdup(inside);

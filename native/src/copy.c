@@ -113,6 +113,37 @@ int copy_looks(struct node from, struct node to, const struct stat *st)
     return utimensat(to.dir, to.name, times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
+/* ---- by descriptor, for what may have no name ---- */
+
+static int copy_descriptor_xattrs(int from, int to)
+{
+    static char names[XATTR_LIST_MAX], value[XATTR_SIZE_MAX];
+    ssize_t len = flistxattr(from, names, sizeof names);
+
+    for (const char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
+        if (strncmp(name, "trusted.overlay.", strlen("trusted.overlay.")) == 0) {
+            continue;
+        }
+        ssize_t size = fgetxattr(from, name, value, sizeof value);
+        if (size < 0 || fsetxattr(to, name, value, (size_t)size, 0) < 0) {
+            return -errno;
+        }
+    }
+    return len < 0 && errno != ENOTSUP ? -errno : 0;
+}
+
+int copy_descriptor_looks(int from, int to)
+{
+    struct stat st;
+
+    if (fstat(from, &st) < 0 || fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0) {
+        return -errno;
+    }
+    int result = copy_descriptor_xattrs(from, to);
+    const struct timespec times[] = {st.st_atim, st.st_mtim};
+    return result < 0 ? result : futimens(to, times) < 0 ? -errno : 0;
+}
+
 /* ---- content ---- */
 
 static int copy_range(int from, int to, off_t begin, off_t end)
@@ -149,6 +180,13 @@ static int copy_data(int from, int to, off_t size)
         begin = end;
     }
     return 0;
+}
+
+int copy_whole(int from, int to, off_t size)
+{
+    int result = copy_data(from, to, size);
+
+    return result < 0 ? result : ftruncate(to, size) < 0 ? -errno : 0;
 }
 
 int copy_content(int data, struct node to, off_t size)

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include "copy.h"
 #include "fd.h"
 #include "overlay.h"
 #include "tree.h"
@@ -84,37 +85,6 @@ int layer_open_upper(const char *layer, size_t tree)
     return fd < 0 ? -errno : fd;
 }
 
-/* The kernel's own attributes describe a place in one stack; everything else belongs to the directory. */
-static int copy_xattrs(int from, int to)
-{
-    static char names[65536], value[65536];
-    ssize_t len = flistxattr(from, names, sizeof names);
-
-    for (const char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
-        if (strncmp(name, "trusted.overlay.", strlen("trusted.overlay.")) == 0) {
-            continue;
-        }
-        ssize_t size = fgetxattr(from, name, value, sizeof value);
-        if (size < 0 || fsetxattr(to, name, value, (size_t)size, 0) < 0) {
-            return -errno;
-        }
-    }
-    return len < 0 && errno != ENOTSUP ? -errno : 0;
-}
-
-/* The top of the stack decides how the root of a tree looks. */
-static int copy_root(int from, int to)
-{
-    struct stat st;
-
-    if (fstat(from, &st) < 0 || fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0) {
-        return -errno;
-    }
-    int result = copy_xattrs(from, to);
-    const struct timespec times[] = {st.st_atim, st.st_mtim};
-    return result < 0 ? result : futimens(to, times) < 0 ? -errno : 0;
-}
-
 static int open_top(const struct base *base, size_t tree, const struct chain *below)
 {
     if (below->layers && below->layers[0]) {
@@ -148,7 +118,7 @@ static int make_tree(int layer, size_t tree, const struct base *base, const stru
         return upper;
     }
     cleanup_fd top = open_top(base, tree, below);
-    return top < 0 ? top : copy_root(top, upper);
+    return top < 0 ? top : copy_descriptor_looks(top, upper);
 }
 
 int layer_make(const char *layer, const struct base *base, const struct chain *below, struct err *err)
@@ -174,27 +144,79 @@ int layer_copy_roots(const char *layer, const struct base *base, const struct ch
     for (size_t tree = 0; result == 0 && tree < base->tree_count; tree++) {
         cleanup_fd top = open_top(base, tree, below);
         cleanup_fd upper = layer_open_upper(layer, tree);
-        result = top < 0 ? top : upper < 0 ? upper : copy_root(top, upper);
+        result = top < 0 ? top : upper < 0 ? upper : copy_descriptor_looks(top, upper);
     }
     return result;
 }
 
 /* ---- looking ---- */
 
-static bool has_entries(int upper)
+static uint64_t mix(uint64_t hash, const void *data, size_t len)
 {
-    int fd = openat(upper, ".", OPEN_DIRECTORY);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *entry;
-    bool found = !dir;
+    for (const uint8_t *at = data; len > 0; at++, len--) {
+        hash = (hash ^ *at) * 0x100000001b3;
+    }
+    return hash;
+}
 
-    while (dir && !found && (entry = readdir(dir))) {
-        found = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+/* Entries count regardless of their order: a directory need not keep one. */
+static void print_directory(int fd, uint64_t above, size_t most, struct layer_print *print)
+{
+    DIR *dir = fdopendir(fd);
+    struct dirent *entry;
+
+    if (!dir) {
+        close(fd);
+        print->entries = SIZE_MAX;
+        return;
     }
-    if (dir) {
-        closedir(dir);
+    while (print->entries <= most && (entry = readdir(dir))) {
+        struct stat st;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            print->entries = SIZE_MAX;
+            break;
+        }
+        uint64_t path = mix(above, entry->d_name, strlen(entry->d_name) + 1);
+        const uint64_t facts[] = {path,
+                                  st.st_ino,
+                                  st.st_mode,
+                                  st.st_nlink,
+                                  (uint64_t)st.st_size,
+                                  (uint64_t)st.st_ctim.tv_sec,
+                                  (uint64_t)st.st_ctim.tv_nsec};
+        print->hash += mix(0xcbf29ce484222325, facts, sizeof facts);
+        print->entries++;
+        if (S_ISDIR(st.st_mode)) {
+            int below = openat(dirfd(dir), entry->d_name, OPEN_DIRECTORY);
+            if (below < 0) {
+                print->entries = SIZE_MAX;
+                break;
+            }
+            print_directory(below, path, most, print);
+        }
     }
-    return found;
+    if (print->entries > most) {
+        print->entries = SIZE_MAX;
+    }
+    closedir(dir);
+}
+
+struct layer_print layer_print(const char *layer, const struct base *base, size_t most)
+{
+    struct layer_print print = {0};
+
+    for (size_t tree = 0; tree < base->tree_count && print.entries <= most; tree++) {
+        int upper = layer_open_upper(layer, tree);
+        if (upper < 0) {
+            print.entries = SIZE_MAX;
+        } else {
+            print_directory(upper, tree, most, &print);
+        }
+    }
+    return print;
 }
 
 /* All that belongs to a directory itself, in an order that is the file system's. */
@@ -235,12 +257,12 @@ static bool same_root(int a, int b)
            memcmp(left, right, (size_t)left_len) == 0;
 }
 
-bool layer_is_empty(const char *layer, const struct base *base, const struct chain *below)
+bool layer_has_roots_of(const char *layer, const struct base *base, const struct chain *below)
 {
     for (size_t tree = 0; tree < base->tree_count; tree++) {
         cleanup_fd top = open_top(base, tree, below);
         cleanup_fd upper = layer_open_upper(layer, tree);
-        if (top < 0 || upper < 0 || has_entries(upper) || !same_root(top, upper)) {
+        if (top < 0 || upper < 0 || !same_root(top, upper)) {
             return false;
         }
     }

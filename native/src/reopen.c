@@ -7,12 +7,13 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "copy.h"
 #include "fd.h"
 #include "move.h"
 #include "sys.h"
 
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
-#define NOT_AGAIN (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_CLOEXEC | TMPFILE_BIT)
+#define NOT_AGAIN (O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY | O_CLOEXEC)
 #define ENTRIES_BYTES 65536
 
 struct entry {
@@ -22,6 +23,14 @@ struct entry {
     unsigned char type;
     char name[];
 };
+
+/* O_TMPFILE holds the bit of O_DIRECTORY. */
+static int flags_again(const struct description *description)
+{
+    int flags = description->flags & ~NOT_AGAIN;
+
+    return S_ISDIR(description->st.st_mode) ? flags : flags & ~O_TMPFILE;
+}
 
 /* ---- directories that are being read ---- */
 
@@ -124,7 +133,7 @@ static int make_removed(int above, unsigned depth, const struct description *des
     } else if (depth > 1) {
         result = make_removed(made, depth - 1, description);
     } else {
-        result = openat(made, ".", (description->flags & ~NOT_AGAIN) | O_CLOEXEC);
+        result = openat(made, ".", flags_again(description) | O_CLOEXEC);
         result = result < 0 ? -errno : result;
     }
     if (unlinkat(above, name, AT_REMOVEDIR) < 0 && result >= 0) {
@@ -185,7 +194,7 @@ static int reopen_named(const struct move *move, struct description *description
         }
         close(fd);
     }
-    int fd = open_new(move, description, description->flags & ~NOT_AGAIN);
+    int fd = open_new(move, description, flags_again(description));
     if (fd < 0) {
         return fd;
     }
@@ -202,23 +211,97 @@ static int reopen_named(const struct move *move, struct description *description
     return lseek(fd, description->position, SEEK_SET) < 0 ? -errno : locks_take(description);
 }
 
+/* ---- files whose name is gone ---- */
+
+/* One that was linked elsewhere before: every name of a file of the upper lies in the upper. */
+static bool find_in_directory(const struct move_tree *tree, const char *path, struct description *description)
+{
+    int fd = openat(tree->old_upper, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+
+    while (dir && !description->path && (entry = readdir(dir))) {
+        char *candidate = NULL;
+        struct stat st;
+        if (entry->d_type == DT_DIR ||
+            asprintf(&candidate, "%s%s%s", path, *path ? "/" : "", entry->d_name) < 0) {
+            continue;
+        }
+        if (fstatat(tree->old, candidate, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            st.st_ino == description->st.st_ino && st.st_dev == description->st.st_dev) {
+            description->path = candidate;
+        } else {
+            free(candidate);
+        }
+    }
+    if (dir) {
+        closedir(dir);
+    } else {
+        fd_close(&fd);
+    }
+    return description->path != NULL;
+}
+
+static bool find_other_name(const struct move *move, struct description *description)
+{
+    const struct move_tree *tree = &move->trees[description->tree];
+    bool found = false;
+
+    for (size_t i = 0; !found && i < tree->links.directory_count; i++) {
+        const char *path = links_directory(&tree->links, i);
+        found = path && find_in_directory(tree, path, description);
+    }
+    return found;
+}
+
+/* A file that never had a name may get one yet, in the tree where it then lies. */
+static int reopen_nameless(const struct move *move, struct description *description)
+{
+    const struct move_tree *tree = &move->trees[description->tree];
+    char directory[PATH_MAX], link[32];
+
+    snprintf(directory, sizeof directory, "%s", description->was);
+    *strrchr(directory, '/') = '\0';
+    const char *inside = move_path_inside(tree, *directory ? directory : "/");
+    if (!inside) {
+        return -ENOENT;
+    }
+    cleanup_fd parent = sys_openat2(tree->new, inside, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
+                                    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    cleanup_fd made = parent < 0 ? -1 : openat(parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", description->old);
+    cleanup_fd from = made < 0 ? -1 : open(link, O_RDONLY | O_CLOEXEC);
+    if (from < 0) {
+        return -errno;
+    }
+    int result = copy_whole(from, made, description->st.st_size);
+    result = result == 0 ? copy_descriptor_looks(from, made) : result;
+    if (result < 0) {
+        return result;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", made);
+    description->new = open(link, flags_again(description) | O_CLOEXEC);
+    if (description->new < 0 || lseek(description->new, description->position, SEEK_SET) < 0) {
+        return -errno;
+    }
+    return locks_take(description);
+}
+
 static int reopen(struct move *move, struct description *description, struct err *err)
 {
-    const struct subject *subject = move_subject_of(move, description);
     mode_t mode = description->st.st_mode;
     int result;
 
     if (S_ISSOCK(mode) || S_ISFIFO(mode)) {
         return 0; /* the object behind it is not the tree's */
     }
-    if (description->path) {
+    if (description->path ||
+        (S_ISREG(mode) && description->st.st_nlink > 0 && find_other_name(move, description))) {
         result = reopen_named(move, description);
     } else if (S_ISDIR(mode)) {
         result = reopen_removed_directory(move, description);
-    } else if (description->st.st_nlink > 0) {
-        obstacle_add(&move->obstacles, subject, description->was, true,
-                     "the file has lost this name and is open by it still");
-        return -1;
+    } else if ((description->flags & TMPFILE_BIT) && description->st.st_nlink == 0) {
+        result = reopen_nameless(move, description);
     } else {
         return 0; /* private to its holders: it stays where it is */
     }

@@ -1,0 +1,27 @@
+/* Names of an upper that share a file: found while the sandbox runs, brought up to date when it is frozen. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+struct link_name {
+    uint64_t inode;
+    char *path; /* relative to the upper */
+};
+
+struct link_scan {
+    struct link_directory *directories; /* by path, for the second look */
+    size_t directory_count;
+    struct link_name *names; /* after links_finish: sorted by inode */
+    size_t name_count;
+};
+
+/* 0 or -errno. */
+int links_scan(struct link_scan *scan, int upper);
+/* Looks again at what has changed since. 0 or -errno. */
+int links_finish(struct link_scan *scan, int upper);
+/* The path of a directory of the upper; NULL for one that is gone. */
+const char *links_directory(const struct link_scan *scan, size_t index);
+void links_free(struct link_scan *scan);

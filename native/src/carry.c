@@ -1,0 +1,283 @@
+/* What overlayfs would not keep by itself from one upper to the next. A file that was copied up shows the inode number
+ * of what it was copied from, but only once; files with several names are torn apart when one of them is written. So
+ * both are put into the new upper by us, before anything is looked up there. */
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#include "copy.h"
+#include "fd.h"
+#include "layer.h"
+#include "links.h"
+#include "move.h"
+#include "sys.h"
+
+#define ORIGIN "trusted.overlay.origin"
+#define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define BENEATH (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+
+/* ---- directories on the way ---- */
+
+/* Directories that were entered into, for their times at the end. */
+struct touched {
+    int fd;
+    struct timespec times[2];
+    struct touched *next;
+};
+
+struct carry {
+    int from, to; /* the old and the new upper */
+    struct touched *touched;
+};
+
+static void touch(struct carry *carry, int fd, const struct stat *st)
+{
+    struct touched *touched = calloc(1, sizeof *touched);
+
+    if (!touched) {
+        die("out of memory");
+    }
+    *touched = (struct touched){.fd = fd, .times = {st->st_atim, st->st_mtim}, .next = carry->touched};
+    carry->touched = touched;
+}
+
+static void restore_times(struct carry *carry)
+{
+    while (carry->touched) {
+        struct touched *next = carry->touched->next;
+        futimens(carry->touched->fd, carry->touched->times);
+        close(carry->touched->fd);
+        free(carry->touched);
+        carry->touched = next;
+    }
+}
+
+static int make_directory(const struct carry *carry, const char *path)
+{
+    cleanup_fd from = sys_openat2(carry->from, path, OPEN_DIRECTORY, 0, BENEATH);
+
+    if (from < 0 || mkdirat(carry->to, path, 0700) < 0) {
+        return -errno;
+    }
+    cleanup_fd to = openat(carry->to, path, OPEN_DIRECTORY);
+    return to < 0 ? -errno : copy_descriptor_looks(from, to);
+}
+
+/* The directory that will hold `path`, with all that lead to it; -errno. Impure: it holds files that show another
+ * inode number than their own. */
+static int open_parent(struct carry *carry, const char *path, const char **name)
+{
+    char parent[PATH_MAX];
+    struct stat st;
+
+    snprintf(parent, sizeof parent, "%s", path);
+    for (char *slash = parent; (slash = strchr(slash, '/')); slash++) {
+        *slash = '\0';
+        if (fstatat(carry->to, parent, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            int result = make_directory(carry, parent);
+            if (result < 0) {
+                return result;
+            }
+        }
+        *slash = '/';
+    }
+    char *last = strrchr(parent, '/');
+    *name = last ? path + (last - parent) + 1 : path;
+    if (last) {
+        *last = '\0';
+    }
+    cleanup_fd from = sys_openat2(carry->from, last ? parent : ".", OPEN_DIRECTORY, 0, BENEATH);
+    int fd = openat(carry->to, last ? parent : ".", OPEN_DIRECTORY);
+    if (from < 0 || fd < 0 || fstat(from, &st) < 0 ||
+        fsetxattr(fd, "trusted.overlay.impure", "y", 1, 0) < 0) {
+        fd_close(&fd);
+        return -errno;
+    }
+    touch(carry, fd, &st);
+    return fd;
+}
+
+/* ---- files ---- */
+
+static int copy_attribute(int from, int to, const char *name)
+{
+    char value[4096];
+    ssize_t len = fgetxattr(from, name, value, sizeof value);
+
+    return len < 0 || fsetxattr(to, name, value, (size_t)len, 0) < 0 ? -errno : 0;
+}
+
+static int carry_file(struct carry *carry, const char *path)
+{
+    const char *name;
+    struct stat st;
+    cleanup_fd from =
+        sys_openat2(carry->from, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, BENEATH);
+    int parent_fd = from < 0 ? -errno : open_parent(carry, path, &name);
+
+    if (parent_fd < 0) {
+        return parent_fd;
+    }
+    cleanup_fd to = openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (to < 0 || fstat(from, &st) < 0) {
+        return errno == EEXIST ? 0 : -errno;
+    }
+    int result = copy_whole(from, to, st.st_size);
+    result = result == 0 ? copy_descriptor_looks(from, to) : result;
+    return result == 0 ? copy_attribute(from, to, ORIGIN) : result;
+}
+
+/* One that will be copied up, from an upper where it lies as a copy already. */
+static bool shows_other_inode(const struct carry *carry, const struct description *description)
+{
+    struct stat st;
+    bool writes = (description->flags & O_ACCMODE) != O_RDONLY || description->copy_up;
+
+    if (!description->path || !S_ISREG(description->st.st_mode) || !writes) {
+        return false;
+    }
+    cleanup_fd fd = sys_openat2(carry->from, description->path,
+                                O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, BENEATH);
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+           fgetxattr(fd, ORIGIN, NULL, 0) >= 0 && fgetxattr(fd, "trusted.overlay.metacopy", NULL, 0) < 0;
+}
+
+/* ---- files with several names ---- */
+
+/* Its data stays where it is: the kernel finds it by the name in the layer below and copies it when it is written. */
+static int make_reference(int from, int to, const char *path, off_t size)
+{
+    char target[PATH_MAX + 1];
+
+    snprintf(target, sizeof target, "/%s", path);
+    if (ftruncate(to, size) < 0) {
+        return -errno;
+    }
+    int result = copy_descriptor_looks(from, to);
+    if (result < 0) {
+        return result;
+    }
+    return fsetxattr(to, "trusted.overlay.metacopy", "", 0, 0) < 0 ||
+                   fsetxattr(to, "trusted.overlay.redirect", target, strlen(target), 0) < 0
+               ? -errno
+               : 0;
+}
+
+static int carry_regular(const struct carry *carry, int parent, const char *name, const char *path)
+{
+    struct stat st;
+    cleanup_fd from =
+        sys_openat2(carry->from, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, BENEATH);
+    cleanup_fd to = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (from < 0 || to < 0 || fstat(from, &st) < 0) {
+        return -errno;
+    }
+    return make_reference(from, to, path, st.st_size);
+}
+
+/* Links and FIFOs hold no data. */
+static int carry_special(const struct carry *carry, int parent, const char *name, const char *path,
+                         const struct stat *st)
+{
+    char target[PATH_MAX];
+
+    if (S_ISLNK(st->st_mode)) {
+        ssize_t len = readlinkat(carry->from, path, target, sizeof target - 1);
+        if (len < 0) {
+            return -errno;
+        }
+        target[len] = '\0';
+        if (symlinkat(target, parent, name) < 0) {
+            return -errno;
+        }
+    } else if (mknodat(parent, name, st->st_mode, st->st_rdev) < 0) {
+        return -errno;
+    }
+    const struct timespec times[] = {st->st_atim, st->st_mtim};
+    return fchownat(parent, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+                   utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0
+               ? -errno
+               : 0;
+}
+
+static int carry_group(struct carry *carry, const struct link_name *names, size_t count)
+{
+    const char *first, *name;
+    struct stat st;
+
+    if (fstatat(carry->from, names[0].path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        return -errno;
+    }
+    int parent = open_parent(carry, names[0].path, &first);
+    if (parent < 0) {
+        return parent;
+    }
+    int result = S_ISREG(st.st_mode) ? carry_regular(carry, parent, first, names[0].path)
+                                     : carry_special(carry, parent, first, names[0].path, &st);
+    for (size_t i = 1; result == 0 && i < count; i++) {
+        int other = open_parent(carry, names[i].path, &name);
+        result = other < 0 ? other : linkat(parent, first, other, name, 0) < 0 ? -errno : 0;
+    }
+    return result;
+}
+
+static int carry_groups(struct carry *carry, const struct link_scan *scan)
+{
+    int result = 0;
+
+    for (size_t i = 0, end; result == 0 && i < scan->name_count; i = end) {
+        for (end = i; end < scan->name_count && scan->names[end].inode == scan->names[i].inode;) {
+            end++;
+        }
+        result = carry_group(carry, scan->names + i, end - i);
+    }
+    return result;
+}
+
+/* ---- both ---- */
+
+static int carry_descriptions(struct move *move, struct carry *carry, size_t tree)
+{
+    for (size_t i = 0; i < MOVE_BUCKETS; i++) {
+        for (struct description *at = move->descriptions[i]; at; at = at->next_alike) {
+            if (at->tree == tree && shows_other_inode(carry, at)) {
+                int result = carry_file(carry, at->path);
+                if (result < 0) {
+                    return result;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
+int carry_scan(struct move *move, struct err *err)
+{
+    for (size_t tree = 0; tree < move->tree_count; tree++) {
+        int result = links_scan(&move->trees[tree].links, move->trees[tree].old_upper);
+        if (result < 0) {
+            return err_system(err, -result, "look for links", "%s", move->trees[tree].path);
+        }
+    }
+    return 0;
+}
+
+int carry_over(struct move *move, struct err *err)
+{
+    for (size_t tree = 0; tree < move->tree_count; tree++) {
+        struct move_tree *at = &move->trees[tree];
+        struct carry carry = {.from = at->old_upper, .to = at->new_upper};
+        int result = links_finish(&at->links, at->old_upper);
+        result = result == 0 ? carry_groups(&carry, &at->links) : result;
+        result = result == 0 ? carry_descriptions(move, &carry, tree) : result;
+        restore_times(&carry);
+        if (result < 0) {
+            return err_system(err, -result, "carry over", "%s", at->path);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,232 @@
+#include "links.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "error.h"
+#include "fd.h"
+
+#define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+
+struct link_directory {
+    char *path;
+    struct timespec changed; /* before its entries were read */
+    struct link_name *names;
+    size_t name_count;
+    bool gone;
+};
+
+static void *grown(void *list, size_t count, size_t size)
+{
+    if ((count & (count - 1)) == 0) { /* doubles */
+        list = realloc(list, (count ? count * 2 : 1) * size);
+        if (!list) {
+            die("out of memory");
+        }
+    }
+    return list;
+}
+
+static void clear_names(struct link_directory *directory)
+{
+    for (size_t i = 0; i < directory->name_count; i++) {
+        free(directory->names[i].path);
+    }
+    free(directory->names);
+    directory->names = NULL;
+    directory->name_count = 0;
+}
+
+static char *join(const char *directory, const char *name)
+{
+    char *path = NULL;
+
+    if (asprintf(&path, "%s%s%s", directory, *directory ? "/" : "", name) < 0) {
+        die("out of memory");
+    }
+    return path;
+}
+
+/* Overlayfs gives all its whiteouts one inode. */
+static bool is_whiteout(const struct stat *st)
+{
+    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
+}
+
+static size_t add_directory(struct link_scan *scan, char *path)
+{
+    scan->directories = grown(scan->directories, scan->directory_count, sizeof *scan->directories);
+    scan->directories[scan->directory_count] = (struct link_directory){.path = path};
+    return scan->directory_count++;
+}
+
+static bool is_known(const struct link_scan *scan, size_t known, const char *path)
+{
+    for (size_t i = 0; i < known; i++) {
+        if (strcmp(scan->directories[i].path, path) == 0) {
+            return !scan->directories[i].gone;
+        }
+    }
+    return false;
+}
+
+static void read_entry(struct link_scan *scan, size_t index, size_t known, int dir, const char *name)
+{
+    struct link_directory *directory = &scan->directories[index];
+    struct stat st;
+
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+        fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        return;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        char *path = join(directory->path, name);
+        if (is_known(scan, known, path)) {
+            free(path);
+        } else {
+            add_directory(scan, path);
+        }
+    } else if (st.st_nlink > 1 && !is_whiteout(&st)) {
+        directory->names = grown(directory->names, directory->name_count, sizeof *directory->names);
+        directory->names[directory->name_count++] =
+            (struct link_name){.inode = st.st_ino, .path = join(directory->path, name)};
+    }
+}
+
+/* Directories among the first `known` are looked at already; others found are added at the end. */
+static int read_directory(struct link_scan *scan, size_t index, size_t known, int upper)
+{
+    const char *path = scan->directories[index].path;
+    struct stat st;
+    struct dirent *entry;
+
+    clear_names(&scan->directories[index]);
+    int fd = openat(upper, *path ? path : ".", OPEN_DIRECTORY);
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        scan->directories[index].gone = true; /* renamed or removed meanwhile */
+        fd_close(&fd);
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+    }
+    scan->directories[index].gone = false;
+    scan->directories[index].changed = st.st_ctim;
+    DIR *dir = fdopendir(fd);
+    if (!dir) {
+        close(fd);
+        return -ENOMEM;
+    }
+    while ((entry = readdir(dir))) {
+        if (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN || entry->d_type == DT_REG ||
+            entry->d_type == DT_LNK || entry->d_type == DT_FIFO) {
+            read_entry(scan, index, known, dirfd(dir), entry->d_name);
+        }
+    }
+    closedir(dir);
+    return 0;
+}
+
+static int read_new(struct link_scan *scan, size_t from, int upper)
+{
+    int result = 0;
+
+    for (size_t at = from; result == 0 && at < scan->directory_count; at++) {
+        result = read_directory(scan, at, 0, upper);
+    }
+    return result;
+}
+
+int links_scan(struct link_scan *scan, int upper)
+{
+    *scan = (struct link_scan){0};
+    add_directory(scan, join("", ""));
+    return read_new(scan, 0, upper);
+}
+
+static bool has_changed(const struct link_directory *directory, int upper)
+{
+    struct stat st;
+
+    return fstatat(upper, *directory->path ? directory->path : ".", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+           st.st_ctim.tv_sec != directory->changed.tv_sec || st.st_ctim.tv_nsec != directory->changed.tv_nsec;
+}
+
+static int by_inode(const void *a, const void *b)
+{
+    const struct link_name *left = a, *right = b;
+
+    return left->inode != right->inode ? (left->inode > right->inode) - (left->inode < right->inode)
+                                       : strcmp(left->path, right->path);
+}
+
+static void gather_names(struct link_scan *scan)
+{
+    free(scan->names);
+    scan->names = NULL;
+    scan->name_count = 0;
+    for (size_t i = 0; i < scan->directory_count; i++) {
+        for (size_t j = 0; j < scan->directories[i].name_count; j++) {
+            scan->names = grown(scan->names, scan->name_count, sizeof *scan->names);
+            scan->names[scan->name_count++] = scan->directories[i].names[j];
+        }
+    }
+    if (scan->name_count > 0) {
+        qsort(scan->names, scan->name_count, sizeof *scan->names, by_inode);
+    }
+}
+
+/* Every name of a file lies in the upper, so as many must have been found as it has. */
+static bool is_complete(const struct link_scan *scan, int upper)
+{
+    for (size_t i = 0, end; i < scan->name_count; i = end) {
+        struct stat st;
+        for (end = i; end < scan->name_count && scan->names[end].inode == scan->names[i].inode;) {
+            end++;
+        }
+        if (fstatat(upper, scan->names[i].path, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            st.st_ino != scan->names[i].inode || st.st_nlink != end - i) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int links_finish(struct link_scan *scan, int upper)
+{
+    size_t known = scan->directory_count;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < known; i++) {
+        if (has_changed(&scan->directories[i], upper)) {
+            result = read_directory(scan, i, known, upper);
+        }
+    }
+    result = result == 0 ? read_new(scan, known, upper) : result;
+    gather_names(scan);
+    if (result < 0 || is_complete(scan, upper)) {
+        return result;
+    }
+    /* a file got its second name while its first directory stayed as it was */
+    links_free(scan);
+    result = links_scan(scan, upper);
+    gather_names(scan);
+    return result;
+}
+
+const char *links_directory(const struct link_scan *scan, size_t index)
+{
+    return scan->directories[index].gone ? NULL : scan->directories[index].path;
+}
+
+void links_free(struct link_scan *scan)
+{
+    for (size_t i = 0; i < scan->directory_count; i++) {
+        clear_names(&scan->directories[i]);
+        free(scan->directories[i].path);
+    }
+    free(scan->directories);
+    free(scan->names);
+    *scan = (struct link_scan){0};
+}
