@@ -97,9 +97,14 @@ describe('a checkpoint', () => {
     const { fileBytes } = await checkpoint(box)
     expect(fileBytes).toBeGreaterThanOrEqual(100_000)
     expect(fileBytes).toBeLessThan(150_000)
-    await the.state.upkeep.stop()
-    const record = JSON.parse(readFileSync(path.join(head, 'layer.json'), 'utf8'))
-    expect(record).toMatchObject({ format: 1, family: FAMILY, parent: null, bytes: fileBytes })
+    const file = path.join(head, 'layer.json')
+    await expect.poll(() => existsSync(file)).toBe(true)
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
+      format: 1,
+      family: FAMILY,
+      parent: null,
+      bytes: fileBytes,
+    })
   })
 
   it('has the engine measure many files while nobody waits', async () => {
@@ -337,8 +342,8 @@ describe('a fork', () => {
     const { id } = await checkpoint(box)
     failThird()
     const { sandboxes } = await forkCheckpoint(the.state, id, { count: 4, partial: true })
-    expect(sandboxes.map((made) => ('id' in made ? 'made' : made.error.code))).toEqual([
-      ...['made', 'made', 'engine_failed', 'made'],
+    expect(sandboxes.map((made) => ('id' in made ? 'made' : made.error.code)).sort()).toEqual([
+      ...['engine_failed', 'made', 'made', 'made'],
     ])
     expect(the.store.sandboxes.all().length).toBe(4)
     await expectNothingLeft()

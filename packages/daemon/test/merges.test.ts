@@ -26,6 +26,7 @@ async function take(box: string, count: number): Promise<string[]> {
   const taken: string[] = []
   for (let i = 0; i < count; i++) {
     taken.push((await checkpointSandbox(the.state, box, {})).id)
+    await new Promise(setImmediate)
     await the.state.merges.settled()
   }
   return taken

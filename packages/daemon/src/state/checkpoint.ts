@@ -135,9 +135,10 @@ function register(
   })
   state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
   state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
+  state.warmCells.mayBeUsed(state.families.get(sandbox.family), sandbox)
   if (!taken.head) return row
   state.upkeep.frozen(sandbox.head)
-  state.merges.consider(sandbox.family, sandbox.head)
+  setImmediate(() => state.merges.consider(sandbox.family, sandbox.head))
   return { ...row, fileBytes: sizeOf(state, row.layer) }
 }
 

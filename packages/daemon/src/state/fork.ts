@@ -70,7 +70,10 @@ async function makeAll(
   const made = await state.families
     .use(origin.family, async (family) => {
       await openBase(state, family)
-      return await Promise.allSettled(all.map((child) => makeOne(state, family, child)))
+      const results = await Promise.allSettled(all.map((child) => makeOne(state, family, child)))
+      const setup = state.store.families.get(family.id)?.setup
+      if (setup) state.warmCells.used(family, setup, all.length)
+      return results
     })
     .catch((error): PromiseSettledResult<Made>[] => all.map(() => ({ status: 'rejected', reason: error })))
   const failed = made.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))

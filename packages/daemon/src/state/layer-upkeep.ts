@@ -25,7 +25,7 @@ export class LayerUpkeep {
     const layer = this.#state.store.layers.get(id)
     const size = layer?.bytes === null ? this.#state.layers.measureSmall(layer) : undefined
     if (size) this.#keep(id, size)
-    this.#last = this.#last.then(() => this.#attend(id))
+    this.#last = this.#last.then(afterOthers).then(() => this.#attend(id))
   }
 
   /** Once the size of a frozen layer is known, if it can be. */
@@ -78,4 +78,9 @@ export class LayerUpkeep {
     // It may have come to stand on another one while that was written; that is written next.
     if (this.#state.store.layers.get(id)?.parent === parent) this.#state.store.layers.setRecorded(id)
   }
+}
+
+/** Whoever waits for a reply gets it first. */
+function afterOthers(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
 }

@@ -13,6 +13,7 @@ import { Metrics } from './metrics.js'
 import { RunningProcesses } from './running-process.js'
 import { Serial } from './serial.js'
 import type { Store } from './store.js'
+import { WarmCells } from './warm-cells.js'
 
 export interface State {
   readonly config: Config
@@ -25,6 +26,7 @@ export interface State {
   readonly layers: Layers
   readonly upkeep: LayerUpkeep
   readonly merges: Merges
+  readonly warmCells: WarmCells
   readonly running: RunningProcesses
   readonly serial: Serial
   readonly startedAt: Date
@@ -56,6 +58,7 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
     layers,
     upkeep,
     merges: new Merges({ config, log, store, families, layers, upkeep }),
+    warmCells: new WarmCells(log),
     running: new RunningProcesses(),
     serial: new Serial(),
     startedAt: new Date(),

@@ -12,6 +12,7 @@ import { Metrics } from '../../src/state/metrics.js'
 import { RunningProcesses } from '../../src/state/running-process.js'
 import { Serial } from '../../src/state/serial.js'
 import type { State } from '../../src/state/state.js'
+import { WarmCells } from '../../src/state/warm-cells.js'
 import { FAMILY, type TemporaryStore, temporaryStore } from './temporary-store.js'
 
 type Answers = {
@@ -41,6 +42,7 @@ class FakeEngine {
       this.mount(sandbox, [head, ...layers])
       return { initPid: 1, stopped: 3, timings: {} }
     },
+    'cells.warm': ({ count }) => ({ count }),
     'layer.measure': () => ({ bytes: 4096, files: 1 }),
     'layers.merge': ({ into }) => {
       writeFileSync(path.join(into, 'merged'), '')
@@ -105,6 +107,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   const state = {
     ...parts,
     metrics: new Metrics(() => ({})),
+    warmCells: new WarmCells(log),
     running: new RunningProcesses(),
     serial: new Serial(),
     stopping: new AbortController(),
