@@ -11,7 +11,13 @@ struct link_name {
     char *path; /* relative to the upper */
 };
 
+/* On a symbolic link that stands for a socket or FIFO of a tree that was left. */
+#define HELD_MARK "trusted.deltabox.held"
+
 struct link_scan {
+    bool want_marks;
+    struct link_name *marks; /* after links_finish; `inode` is the number in the mark */
+    size_t mark_count;
     struct link_directory *directories; /* by path, for the second look */
     size_t directory_count;
     struct link_name *names; /* after links_finish: sorted by inode */
@@ -19,7 +25,7 @@ struct link_scan {
 };
 
 /* 0 or -errno. */
-int links_scan(struct link_scan *scan, int upper);
+int links_scan(struct link_scan *scan, int upper, bool want_marks);
 /* Looks again at what has changed since. 0 or -errno. */
 int links_finish(struct link_scan *scan, int upper);
 /* The path of a directory of the upper; NULL for one that is gone. */

@@ -69,6 +69,17 @@ struct notifier {
     struct notifier *next;
 };
 
+/* A socket or FIFO that is to be held. */
+struct holding {
+    unsigned number;
+    int place; /* its name in the old tree */
+    size_t tree;
+    char *path;
+    struct stat st;
+    bool mounted;
+    struct holding *next;
+};
+
 /* A thread that acts for itself and all that share its descriptors and directories. */
 struct unit {
     struct subject *subject; /* NULL: the engine itself */
@@ -117,6 +128,9 @@ struct move {
     size_t place_count;
     struct description *descriptions[MOVE_BUCKETS];
     size_t description_count;
+    struct holding *holdings;
+    unsigned *released; /* numbers of what is no longer held */
+    size_t released_count;
     struct notifier *notifiers;
     bool watches_unknown; /* a watched inode's name has to be looked for first */
 };
@@ -130,6 +144,8 @@ int move_open_description(struct move *move, const char *path, int flags, struct
 int move_path_of(const struct move_tree *tree, int fd, char path[4096]);
 /* The part of a path of the root that lies in the tree; NULL when it lies elsewhere. */
 const char *move_path_inside(const struct move_tree *tree, const char *path);
+/* Which of the old trees a descriptor of the engine's leads into; tree_count when into none. */
+size_t move_tree_of(const struct move *move, int fd);
 bool is_same_description(int a, int b);
 /* Calls `each` until it fails. */
 int move_each(struct move *move, int (*each)(struct move *, struct description *, struct err *),
@@ -172,3 +188,20 @@ void watches_moved(struct move *move);
 /* carry.c: puts into the new uppers what must be there before anything is looked up. */
 int carry_scan(struct move *move, struct err *err); /* while the sandbox runs */
 int carry_over(struct move *move, struct err *err);
+
+struct carry;
+/* A link, marked as one of ours, to what is held under that number. 0 or -errno. */
+int carry_mark(struct carry *carry, const char *path, unsigned number, uid_t uid, gid_t gid);
+
+/* held.c */
+void held_begin(struct move *move);
+bool held_is_alive(struct move *move, const struct stat *st);
+void held_collect_socket(struct move *move, const struct unit *unit, int number);
+void held_collect_fifo(struct move *move, const struct description *description);
+void held_free(struct move *move);
+int held_carry(struct move *move, size_t tree, struct carry *carry);
+int held_mount(struct move *move, struct err *err);
+void held_unmount(struct move *move);
+void held_clean_layer(const struct move *move);
+void held_commit(struct move *move);
+void held_release(struct move *move, int new_root);

@@ -4,6 +4,9 @@
 #include "base.h"
 #include "cell.h"
 
+/* Where inside lies what is held for the sandbox from trees it has left; see held.c. */
+#define ROOT_HELD "dev/deltabox"
+
 /* Makes `trees` (detached mounts, one per tree of the base) the cell's root, at first attached at the directory
  * `point`. After a failure the cell is unusable and must be destroyed. */
 int root_put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
@@ -17,3 +20,5 @@ int root_switch(const struct cell *cell, const struct base *base, const int *fro
 void root_switch_back(const struct cell *cell, const int *from, const int *to);
 /* Detaches an old root after root_switch, and what is still attached to it. */
 int root_drop(const struct cell *cell, int root, struct err *err);
+/* After setns into a cell's mount namespace. */
+void root_back_to_own_namespace(void);

@@ -16,6 +16,18 @@ struct watched {
     struct watched *next;
 };
 
+/* A socket or FIFO of a tree that was left, reachable still. */
+struct held {
+    unsigned number;
+    dev_t device;
+    ino_t inode;
+    mode_t mode;
+    uid_t uid;
+    gid_t gid;
+    bool alive; /* somebody has it open */
+    struct held *next;
+};
+
 struct sandbox {
     char id[ID_MAX + 1];
     char *dir, *hostname;
@@ -29,6 +41,8 @@ struct sandbox {
     struct cgroup cgroup;
     struct process *processes;
     struct watched *watched;
+    struct held *held;
+    unsigned last_held;
     bool host_net;
     int64_t oom_kills; /* seen so far */
     bool dead;         /* its init has ended */
@@ -76,3 +90,5 @@ void trees_free(int *trees, size_t count);
 
 /* watches.c */
 void watched_forget(struct sandbox *sandbox);
+/* held.c */
+void held_forget(struct sandbox *sandbox);

@@ -13,6 +13,7 @@
 #include "layer.h"
 #include "links.h"
 #include "move.h"
+#include "root.h"
 #include "sys.h"
 
 #define ORIGIN "trusted.overlay.origin"
@@ -238,7 +239,27 @@ static int carry_groups(struct carry *carry, const struct link_scan *scan)
     return result;
 }
 
-/* ---- both ---- */
+/* ---- sockets and FIFOs ---- */
+
+int carry_mark(struct carry *carry, const char *path, unsigned number, uid_t uid, gid_t gid)
+{
+    char target[64], mark[24], link[NAME_MAX + 40];
+    const char *name;
+    int parent = open_parent(carry, path, &name);
+
+    if (parent < 0) {
+        return parent;
+    }
+    snprintf(target, sizeof target, "/" ROOT_HELD "/%u", number);
+    snprintf(mark, sizeof mark, "%u", number);
+    snprintf(link, sizeof link, "/proc/self/fd/%d/%s", parent, name);
+    return symlinkat(target, parent, name) < 0 || fchownat(parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+                   lsetxattr(link, HELD_MARK, mark, strlen(mark), 0) < 0
+               ? -errno
+               : 0;
+}
+
+/* ---- all ---- */
 
 static int carry_descriptions(struct move *move, struct carry *carry, size_t tree)
 {
@@ -258,7 +279,8 @@ static int carry_descriptions(struct move *move, struct carry *carry, size_t tre
 int carry_scan(struct move *move, struct err *err)
 {
     for (size_t tree = 0; tree < move->tree_count; tree++) {
-        int result = links_scan(&move->trees[tree].links, move->trees[tree].old_upper);
+        int result =
+            links_scan(&move->trees[tree].links, move->trees[tree].old_upper, move->sandbox->held != NULL);
         if (result < 0) {
             return err_system(err, -result, "look for links", "%s", move->trees[tree].path);
         }
@@ -274,6 +296,7 @@ int carry_over(struct move *move, struct err *err)
         int result = links_finish(&at->links, at->old_upper);
         result = result == 0 ? carry_groups(&carry, &at->links) : result;
         result = result == 0 ? carry_descriptions(move, &carry, tree) : result;
+        result = result == 0 ? held_carry(move, tree, &carry) : result;
         restore_times(&carry);
         if (result < 0) {
             return err_system(err, -result, "carry over", "%s", at->path);

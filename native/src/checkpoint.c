@@ -148,6 +148,16 @@ static void take_delivered_back(struct checkpoint *this)
     move_close_delivered(&this->move);
 }
 
+static int hold(struct checkpoint *this, struct err *err)
+{
+    return held_mount(&this->move, err);
+}
+
+static void release(struct checkpoint *this)
+{
+    held_unmount(&this->move);
+}
+
 static int switch_roots(struct checkpoint *this, struct err *err)
 {
     int result =
@@ -196,6 +206,7 @@ static const struct step {
     {"open again", reopen, close_new},
     {"enter processes", enter, leave},
     {"deliver", deliver, take_delivered_back},
+    {"hold", hold, release},
     {"switch roots", switch_roots, switch_roots_back},
     {"move watches", move_watches, move_watches_back},
     {"swap", swap, swap_back},
@@ -267,8 +278,11 @@ static void commit(struct checkpoint *this)
         log_line("%s: %s", sandbox->id, err.message);
     }
     watches_moved(&this->move);
+    held_clean_layer(&this->move);
+    held_commit(&this->move);
     thaw_all(this);
     out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at);
+    held_release(&this->move, this->trees[0]);
     move_forget(&this->move);
     retire(sandbox->trees, sandbox->base->tree_count);
     trees_free(sandbox->trees, sandbox->base->tree_count);

@@ -239,15 +239,27 @@ struct subject *move_subject_of(struct move *move, const struct description *des
 /* ---- descriptors ---- */
 
 /* What is neither a file nor can go on as it is. */
+static int check_socket(struct move *move, const struct unit *unit, int infos, const char *name,
+                        const char *link)
+{
+    static struct fdinfo info;
+
+    if (read_fdinfo(infos, name, &info) == 0 && number_after(info.text, "scm_fds:", 10) > 0) {
+        obstacle_add(&move->obstacles, unit->subject, link, false,
+                     "descriptors that nobody has received yet are on their way through it");
+        return -1;
+    }
+    held_collect_socket(move, unit, atoi(name));
+    return 0;
+}
+
 static int check_other(struct move *move, const struct unit *unit, int infos, const char *name,
                        const char *link)
 {
     static struct fdinfo info;
 
-    if (strncmp(link, "socket:", 7) == 0 && read_fdinfo(infos, name, &info) == 0 &&
-        number_after(info.text, "scm_fds:", 10) > 0) {
-        obstacle_add(&move->obstacles, unit->subject, link, false,
-                     "descriptors that nobody has received yet are on their way through it");
+    if (strncmp(link, "socket:", 7) == 0) {
+        return check_socket(move, unit, infos, name, link);
     } else if (strcmp(link, "anon_inode:inotify") == 0 && read_fdinfo(infos, name, &info) == 0) {
         int fd = pidfd_getfd(unit->pidfd, atoi(name), 0);
         return fd < 0 ? 0 : watches_collect(move, unit->subject, fd, info.text);
@@ -283,8 +295,12 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
         return err_system(err, -result, "look at descriptor", "%d/%s", unit->subject->inner, name);
     }
     struct move_tree *tree = tree_of_mount(move, info.mount_id);
-    if (!tree) {
-        return 0; /* a device, /proc, or a file of an earlier tree that has no name */
+    if (!tree) { /* a device, /proc, or a file of an earlier tree that has no name or is held */
+        struct stat st;
+        if (move->sandbox->held && fstatat(links, name, &st, 0) == 0 && S_ISFIFO(st.st_mode)) {
+            held_is_alive(move, &st);
+        }
+        return 0;
     }
     int fd = pidfd_getfd(unit->pidfd, atoi(name), 0);
     if (fd < 0) {
@@ -298,6 +314,9 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
         .close_on_exec = (info.flags & O_CLOEXEC) != 0,
         .description = description_of(move, (size_t)(tree - move->trees), fd, link, &info),
     };
+    if (S_ISFIFO(holder->description->st.st_mode)) {
+        held_collect_fifo(move, holder->description);
+    }
     return locks_parse(move, holder->description, holder, info.text);
 }
 
@@ -343,6 +362,23 @@ static bool is_root_of(const struct move *move, const struct description *descri
 {
     return description->tree == 0 && description->path && strcmp(description->path, ".") == 0 &&
            move->trees[0].dev == description->st.st_dev;
+}
+
+size_t move_tree_of(const struct move *move, int fd)
+{
+    static struct fdinfo info;
+    char name[16];
+    cleanup_fd infos = open("/proc/self/fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    size_t tree = 0;
+
+    snprintf(name, sizeof name, "%d", fd);
+    if (read_fdinfo(infos, name, &info) < 0) {
+        return move->tree_count;
+    }
+    while (tree < move->tree_count && move->trees[tree].mount_id != info.mount_id) {
+        tree++;
+    }
+    return tree;
 }
 
 int move_open_description(struct move *move, const char *path, int flags, struct description **description)
@@ -472,6 +508,7 @@ int move_collect(struct move *move, struct err *err)
     if (find_tree_ids(move, err) < 0) {
         return -1;
     }
+    held_begin(move);
     unit_add(move, NULL, NULL);
     files_each_of(move->sandbox, collect_handle, move);
     for (size_t i = 0; i < move->frozen.count; i++) {
@@ -505,6 +542,7 @@ void move_forget(struct move *move)
         free(move->units[i].numbers);
     }
     watches_free(move);
+    held_free(move);
     free(move->units);
     free(move->holders);
     free(move->mappings);

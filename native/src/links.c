@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include "error.h"
 #include "fd.h"
@@ -15,8 +16,8 @@
 struct link_directory {
     char *path;
     struct timespec changed; /* before its entries were read */
-    struct link_name *names;
-    size_t name_count;
+    struct link_name *names, *marks;
+    size_t name_count, mark_count;
     bool gone;
 };
 
@@ -31,14 +32,26 @@ static void *grown(void *list, size_t count, size_t size)
     return list;
 }
 
+static void free_names(struct link_name **names, size_t *count)
+{
+    for (size_t i = 0; i < *count; i++) {
+        free((*names)[i].path);
+    }
+    free(*names);
+    *names = NULL;
+    *count = 0;
+}
+
 static void clear_names(struct link_directory *directory)
 {
-    for (size_t i = 0; i < directory->name_count; i++) {
-        free(directory->names[i].path);
-    }
-    free(directory->names);
-    directory->names = NULL;
-    directory->name_count = 0;
+    free_names(&directory->names, &directory->name_count);
+    free_names(&directory->marks, &directory->mark_count);
+}
+
+static void add_name(struct link_name **names, size_t *count, uint64_t inode, char *path)
+{
+    *names = grown(*names, *count, sizeof **names);
+    (*names)[(*count)++] = (struct link_name){.inode = inode, .path = path};
 }
 
 static char *join(const char *directory, const char *name)
@@ -55,6 +68,20 @@ static char *join(const char *directory, const char *name)
 static bool is_whiteout(const struct stat *st)
 {
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
+}
+
+/* 0 when there is none. */
+static uint64_t read_mark(int dir, const char *name)
+{
+    char path[NAME_MAX + 40], value[24];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir, name);
+    ssize_t len = lgetxattr(path, HELD_MARK, value, sizeof value - 1);
+    if (len < 0) {
+        return 0;
+    }
+    value[len] = '\0';
+    return strtoull(value, NULL, 10);
 }
 
 static size_t add_directory(struct link_scan *scan, char *path)
@@ -90,10 +117,13 @@ static void read_entry(struct link_scan *scan, size_t index, size_t known, int d
         } else {
             add_directory(scan, path);
         }
+        return;
+    }
+    uint64_t mark = scan->want_marks && S_ISLNK(st.st_mode) ? read_mark(dir, name) : 0;
+    if (mark) {
+        add_name(&directory->marks, &directory->mark_count, mark, join(directory->path, name));
     } else if (st.st_nlink > 1 && !is_whiteout(&st)) {
-        directory->names = grown(directory->names, directory->name_count, sizeof *directory->names);
-        directory->names[directory->name_count++] =
-            (struct link_name){.inode = st.st_ino, .path = join(directory->path, name)};
+        add_name(&directory->names, &directory->name_count, st.st_ino, join(directory->path, name));
     }
 }
 
@@ -138,9 +168,9 @@ static int read_new(struct link_scan *scan, size_t from, int upper)
     return result;
 }
 
-int links_scan(struct link_scan *scan, int upper)
+int links_scan(struct link_scan *scan, int upper, bool want_marks)
 {
-    *scan = (struct link_scan){0};
+    *scan = (struct link_scan){.want_marks = want_marks};
     add_directory(scan, join("", ""));
     return read_new(scan, 0, upper);
 }
@@ -163,13 +193,13 @@ static int by_inode(const void *a, const void *b)
 
 static void gather_names(struct link_scan *scan)
 {
-    free(scan->names);
-    scan->names = NULL;
-    scan->name_count = 0;
     for (size_t i = 0; i < scan->directory_count; i++) {
-        for (size_t j = 0; j < scan->directories[i].name_count; j++) {
-            scan->names = grown(scan->names, scan->name_count, sizeof *scan->names);
-            scan->names[scan->name_count++] = scan->directories[i].names[j];
+        const struct link_directory *directory = &scan->directories[i];
+        for (size_t j = 0; j < directory->name_count; j++) {
+            add_name(&scan->names, &scan->name_count, directory->names[j].inode, directory->names[j].path);
+        }
+        for (size_t j = 0; j < directory->mark_count; j++) {
+            add_name(&scan->marks, &scan->mark_count, directory->marks[j].inode, directory->marks[j].path);
         }
     }
     if (scan->name_count > 0) {
@@ -209,8 +239,9 @@ int links_finish(struct link_scan *scan, int upper)
         return result;
     }
     /* a file got its second name while its first directory stayed as it was */
+    bool want_marks = scan->want_marks;
     links_free(scan);
-    result = links_scan(scan, upper);
+    result = links_scan(scan, upper, want_marks);
     gather_names(scan);
     return result;
 }
@@ -228,5 +259,6 @@ void links_free(struct link_scan *scan)
     }
     free(scan->directories);
     free(scan->names);
+    free(scan->marks);
     *scan = (struct link_scan){0};
 }

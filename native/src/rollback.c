@@ -43,6 +43,7 @@ static void leave(struct sandbox *sandbox, const struct standing *standing)
     trees_free(sandbox->trees, sandbox->base->tree_count);
     files_close_of(sandbox);
     watched_forget(sandbox);
+    held_forget(sandbox);
     sandbox->cell = standing->cell;
     sandbox->trees = standing->trees;
     sandbox->cell->init.ended = sandbox_init_ended;

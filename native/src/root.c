@@ -35,9 +35,9 @@ static int attach(int root, const char *path, int mount, struct err *err)
     return 0;
 }
 
-/* What is attached to a root beside the volumes: the kernel's views, then the device nodes of the host. */
+/* What is attached to a root beside the volumes: the kernel's views, the device nodes of the host, what is held. */
 static const char *const attachments[] = {"proc",     "sys",        "dev/pts",     "dev/null", "dev/zero",
-                                          "dev/full", "dev/random", "dev/urandom", "dev/tty"};
+                                          "dev/full", "dev/random", "dev/urandom", "dev/tty",  ROOT_HELD};
 #define ATTACHMENTS (sizeof attachments / sizeof *attachments)
 #define VIEWS 3
 
@@ -45,7 +45,7 @@ static int attach_devices(int root, struct err *err)
 {
     const char *const *nodes = attachments + VIEWS;
 
-    for (size_t i = 0; i < ATTACHMENTS - VIEWS; i++) {
+    for (size_t i = 0; i < ATTACHMENTS - VIEWS - 1; i++) {
         char host[32];
         snprintf(host, sizeof host, "/%s", nodes[i]);
         cleanup_fd node = open_tree(AT_FDCWD, host, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -57,6 +57,20 @@ static int attach_devices(int root, struct err *err)
         }
     }
     return 0;
+}
+
+/* A small place of the engine's own, which nobody inside can write to. */
+static int attach_held(int root, struct err *err)
+{
+    cleanup_fd fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0755", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+        return err_system(err, errno, "mount tmpfs", "/%s", ROOT_HELD);
+    }
+    cleanup_fd mount = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    return mount < 0 ? err_system(err, errno, "mount tmpfs", "/%s", ROOT_HELD)
+                     : attach(root, ROOT_HELD, mount, err);
 }
 
 /* Parts of proc and sysfs that tell about the host or change it. Absent ones are skipped. */
@@ -124,7 +138,7 @@ static int put_up(struct cell *cell, const struct base *base, const char *point,
     }
     if (attach(root, "proc", cell->proc_mount, err) < 0 || attach(root, "sys", cell->sys_mount, err) < 0 ||
         attach(root, "dev/pts", cell->pts_mount, err) < 0 || attach_devices(root, err) < 0 ||
-        restrict_kernel_views(root, err) < 0) {
+        attach_held(root, err) < 0 || restrict_kernel_views(root, err) < 0) {
         return -1;
     }
     fd_close(&cell->proc_mount);
@@ -138,7 +152,7 @@ static int put_up(struct cell *cell, const struct base *base, const char *point,
                : 0;
 }
 
-static void back_to_own_namespace(void)
+void root_back_to_own_namespace(void)
 {
     if (setns(engine.mount_ns, CLONE_NEWNS) < 0) {
         die("return to the engine's mount namespace: %s", strerror(errno));
@@ -152,7 +166,7 @@ int root_put_up(struct cell *cell, const struct base *base, const char *point, c
         return err_system(err, errno, "enter mount namespace", "%s", point);
     }
     int result = put_up(cell, base, point, trees, err);
-    back_to_own_namespace();
+    root_back_to_own_namespace();
     return result;
 }
 
@@ -210,7 +224,7 @@ int root_switch(const struct cell *cell, const struct base *base, const int *fro
         return err_system(err, errno, "enter mount namespace", "/");
     }
     int result = switch_roots(base, from, to, err);
-    back_to_own_namespace();
+    root_back_to_own_namespace();
     return result;
 }
 
@@ -226,7 +240,7 @@ void root_switch_back(const struct cell *cell, const int *from, const int *to)
         die("put a root back: %s %s", err.message, err.object);
     }
     take_off(to[0]);
-    back_to_own_namespace();
+    root_back_to_own_namespace();
 }
 
 int root_drop(const struct cell *cell, int root, struct err *err)
@@ -235,6 +249,6 @@ int root_drop(const struct cell *cell, int root, struct err *err)
         return err_system(err, errno, "enter mount namespace", "/");
     }
     take_off(root);
-    back_to_own_namespace();
+    root_back_to_own_namespace();
     return 0;
 }

@@ -87,6 +87,7 @@ void sandbox_free(struct sandbox *sandbox)
         sandbox->base->users--;
     }
     watched_forget(sandbox);
+    held_forget(sandbox);
     chain_free(&sandbox->chain);
     cgroup_remove(&sandbox->cgroup);
     if (sandbox->cell) {

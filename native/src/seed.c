@@ -11,6 +11,7 @@
 
 #include "engine.h"
 #include "fd.h"
+#include "root.h"
 #include "sys.h"
 
 /* ---- paths: absolute in the base, made free of symbolic links ---- */
@@ -194,8 +195,9 @@ static int make_dev(const struct seed *seed)
     for (size_t i = 0; result == 0 && i < sizeof links / sizeof *links; i++) {
         result = make_link(seed, links[i][0], links[i][1]);
     }
-    if (result == 0 && (result = make_plain_directory(seed, "/dev/pts", 0755, false)) == 0) {
-        result = make_plain_directory(seed, "/dev/shm", 01777, false);
+    if (result == 0 && (result = make_plain_directory(seed, "/dev/pts", 0755, false)) == 0 &&
+        (result = make_plain_directory(seed, "/dev/shm", 01777, false)) == 0) {
+        result = make_plain_directory(seed, "/" ROOT_HELD, 0755, false);
     }
     return result;
 }
