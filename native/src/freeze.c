@@ -286,12 +286,14 @@ static void pause_usec(long usec)
     nanosleep(&time, NULL);
 }
 
-/* Exits are left for the loop to reap: only then is the end of an API process told, or the real parent notified. */
+/* Exits are left for the loop to reap: only then is the end of an API process told, or the real parent notified. The
+ * kernel tells a tracer of stops too, whatever it asks for. */
 static bool has_ended(pid_t tid)
 {
     siginfo_t info = {0};
 
-    return waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid != 0;
+    return waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+           (info.si_pid != 0 && info.si_code != CLD_STOPPED && info.si_code != CLD_TRAPPED);
 }
 
 /* Waits until the thread stands in a stop that is the kernel's answer to our interrupt, or in a group stop. A signal

@@ -99,7 +99,7 @@ describe('a checkpoint', () => {
       'cd /srv; i=0; while [ ! -e stop ]; do echo $i >> log; i=$((i+1)); sleep 0.002; done; echo $i; exit 3',
       { timeoutMs: 60_000 },
     )
-    for (let round = 0; round < 10; round++) await box.checkpoint()
+    for (let round = 0; round < 100; round++) await box.checkpoint()
     await box.files.write('/srv/stop', '')
     let printed = ''
     for await (const piece of writer.stdout) printed += piece
@@ -447,12 +447,13 @@ describe('errors', () => {
     ]
     const tracer = await box.commands.start(['python3', '-c', script.join('\n')])
     await expect.poll(() => sh(box, 'cat /srv/child 2>/dev/null || true')).not.toBe('')
+    const pid = Number(await sh(box, 'cat /srv/child'))
     await expect(box.checkpoint()).rejects.toMatchObject({
       code: 'checkpoint_refused',
       details: {
         objects: [
           {
-            pid: Number(await sh(box, 'cat /srv/child')),
+            pid,
             command: 'python3',
             reason: 'a debugger traces it',
           },
