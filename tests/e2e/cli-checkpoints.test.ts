@@ -90,8 +90,8 @@ describe('JSON', () => {
       unchanged: false,
       processes: expect.any(Number),
       memoryBytes: 0,
-      fileBytes: null,
     })
+    expect(Object.keys(checkpoint)).toContain('fileBytes')
     const { id } = json('ls').sandboxes.find((info: { name: string }) => info.name === 'told')
     expect(json('rollback', 'told', checkpoint.id)).toMatchObject({
       sandbox: id,
@@ -115,7 +115,10 @@ describe('JSON', () => {
       }),
     ])
     const kids = forked.sandboxes.map((info: { id: string }) => info.id)
-    expect(json('rm', '--checkpoints', 'told', ...kids)).toEqual({ removed: [id, ...kids], checkpoints: 0 })
+    expect(json('rm', '--checkpoints', 'told', ...kids)).toEqual({
+      removed: expect.arrayContaining([id, ...kids]),
+      checkpoints: 0,
+    })
   })
 })
 

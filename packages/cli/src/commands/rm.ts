@@ -15,6 +15,10 @@ function idsIn(node: CheckpointNode | SandboxNode): string[] {
   return node.kind === 'sandbox' ? [] : [...node.children.flatMap(idsIn), node.id]
 }
 
+function createdAt(state: Sandbox | Checkpoint): number {
+  return Date.parse(state instanceof Sandbox ? state.info.createdAt : state.createdAt)
+}
+
 async function all(flags: RmFlags): Promise<string[]> {
   const sandboxes = (await Sandbox.list()).map((info) => info.id)
   if (!flags.checkpoints) return sandboxes
@@ -31,6 +35,8 @@ async function run(names: string[], flags: RmFlags): Promise<void> {
   // all names are looked up before any is removed: a mistyped one removes nothing
   const states: (Sandbox | Checkpoint)[] = []
   for (const name of wanted) states.push(await openState(name))
+  // a checkpoint that a younger sandbox stands on is needed until that is gone
+  if (flags.checkpoints) states.sort((a, b) => createdAt(b) - createdAt(a))
   const removed: string[] = []
   let kept = 0
   for (const state of states) {
