@@ -49,11 +49,16 @@ function usedBytes(): number {
   return (blocks - bfree) * bsize
 }
 
-/** Loop devices that hold anything of this test. */
+/**
+ * Loop devices of this test that stay until somebody removes them. The others end with their last use, which may be in the
+ * mount namespace of a daemon that was started meanwhile.
+ */
 function loops(): string[] {
   return readdirSync('/sys/block')
-    .map((name) => join('/sys/block', name, 'loop', 'backing_file'))
-    .filter((file) => existsSync(file) && readFileSync(file, 'utf8').startsWith(top))
+    .map((name) => join('/sys/block', name, 'loop'))
+    .filter((loop) => existsSync(join(loop, 'backing_file')))
+    .filter((loop) => readFileSync(join(loop, 'backing_file'), 'utf8').startsWith(top))
+    .filter((loop) => readFileSync(join(loop, 'autoclear'), 'utf8').trim() === '0')
 }
 
 afterEach(async () => {
@@ -152,7 +157,7 @@ describe('volume create refuses', () => {
     }
   })
 
-  it('an image that is none, and leaves it and nothing else', () => {
+  it('an image that is none, and leaves it and nothing else', async () => {
     const broken = join(top, 'broken')
     writeFileSync(`${broken}.img`, Buffer.alloc(1 << 20))
     expect(create(broken)).toMatchObject({
