@@ -1,5 +1,6 @@
 #!/bin/sh
-# A guided tour: a sandbox over this host, commands in it, the host untouched, a workspace applied. Removes what it makes.
+# A guided tour: a sandbox over this host, commands in it, the host untouched, going back, trying two ways at once, a
+# workspace applied. Removes what it makes.
 set -eu
 cd "$(dirname "$0")/.."
 deltabox=$PWD/bin/deltabox
@@ -7,7 +8,7 @@ top=$(mktemp -d)
 export DELTABOX_DATA="$top/data" DELTABOX_RUN="$top/run"
 
 finish() {
-    "$deltabox" rm --all >/dev/null 2>&1 || true
+    "$deltabox" rm --all --checkpoints >/dev/null 2>&1 || true
     "$deltabox" daemon stop >/dev/null 2>&1 || true
     rm -rf "$top"
 }
@@ -49,7 +50,17 @@ printf 'int answer(void) { return 41; }\n' >"$top/project/answer.c"
 step 'a sandbox on a workspace' "$deltabox" create --name work --workspace "$top/project"
 step 'an agent edits it' "$deltabox" exec work -- sh -c 'sed -i s/41/42/ answer.c; echo done > NOTES; cat answer.c'
 echo "            on the host still: $(cat "$top/project/answer.c")"
+step 'a checkpoint' "$deltabox" checkpoint -m 'the answer is 42' work
+good=$(cat "$top/out")
+step 'the agent goes astray' "$deltabox" exec work -- sh -c 'rm answer.c; echo "giving up" > NOTES; ls'
+step 'what that changed' "$deltabox" diff "$good" work
+step 'back to the checkpoint' "$deltabox" rollback work "$good"
+step 'all is there' "$deltabox" exec work -- sh -c 'cat answer.c NOTES'
+step 'two more, in the same state' "$deltabox" fork -n 2 "$good"
+other=$(head -1 "$top/out")
+step 'one tries another way' "$deltabox" exec "$other" -- sh -c 'sed -i s/42/6*7/ answer.c; cat answer.c'
+step 'who stands where' "$deltabox" tree work
 step 'what would be applied' "$deltabox" apply --dry-run work
 step 'apply' "$deltabox" apply work
 echo "            on the host now: $(cat "$top/project/answer.c")"
-step 'remove both' "$deltabox" rm demo work
+step 'remove all' "$deltabox" rm --all --checkpoints
