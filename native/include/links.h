@@ -13,6 +13,15 @@ struct link_name {
 
 /* On a symbolic link that stands for a socket or FIFO of a tree that was left. */
 #define HELD_MARK "trusted.deltabox.held"
+#define HELD_MARK_BYTES 32
+
+struct held_mark {
+    unsigned number;
+    mode_t mode; /* of the thing itself */
+};
+
+bool held_mark_read(int dir, const char *name, struct held_mark *mark);
+int held_mark_write(int dir, const char *name, const struct held_mark *mark); /* 0 or -errno */
 
 struct link_scan {
     bool want_marks;

@@ -191,7 +191,7 @@ int carry_over(struct move *move, struct err *err);
 
 struct carry;
 /* A link, marked as one of ours, to what is held under that number. 0 or -errno. */
-int carry_mark(struct carry *carry, const char *path, unsigned number, uid_t uid, gid_t gid);
+int carry_mark(struct carry *carry, const char *path, const struct held_mark *mark, uid_t uid, gid_t gid);
 
 /* held.c */
 void held_begin(struct move *move);

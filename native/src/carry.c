@@ -241,22 +241,20 @@ static int carry_groups(struct carry *carry, const struct link_scan *scan)
 
 /* ---- sockets and FIFOs ---- */
 
-int carry_mark(struct carry *carry, const char *path, unsigned number, uid_t uid, gid_t gid)
+int carry_mark(struct carry *carry, const char *path, const struct held_mark *mark, uid_t uid, gid_t gid)
 {
-    char target[64], mark[24], link[NAME_MAX + 40];
+    char target[64];
     const char *name;
     int parent = open_parent(carry, path, &name);
 
     if (parent < 0) {
         return parent;
     }
-    snprintf(target, sizeof target, "/" ROOT_HELD "/%u", number);
-    snprintf(mark, sizeof mark, "%u", number);
-    snprintf(link, sizeof link, "/proc/self/fd/%d/%s", parent, name);
-    return symlinkat(target, parent, name) < 0 || fchownat(parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-                   lsetxattr(link, HELD_MARK, mark, strlen(mark), 0) < 0
-               ? -errno
-               : 0;
+    snprintf(target, sizeof target, "/" ROOT_HELD "/%u", mark->number);
+    if (symlinkat(target, parent, name) < 0 || fchownat(parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0) {
+        return -errno;
+    }
+    return held_mark_write(parent, name, mark);
 }
 
 /* ---- all ---- */

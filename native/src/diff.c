@@ -9,6 +9,7 @@
 
 #include "compare.h"
 #include "fd.h"
+#include "links.h"
 #include "names.h"
 #include "path.h"
 
@@ -151,13 +152,28 @@ static bool is_same(const struct comparing *comparing, const struct pair *pair)
            (before->st_size == now->st_size && (has_same_data(pair) || same_content(from, to, now->st_size)));
 }
 
+/* A link that stands for a socket or FIFO is what it stands for. */
+static bool look(int view, const char *name, struct stat *st)
+{
+    struct held_mark mark;
+
+    if (fstatat(view, name, st, AT_SYMLINK_NOFOLLOW) < 0) {
+        return false;
+    }
+    if (S_ISLNK(st->st_mode) && held_mark_read(view, name, &mark)) {
+        st->st_mode = mark.mode;
+        st->st_size = 0;
+    }
+    return true;
+}
+
 static int compare_pair(struct diff *diff, const struct comparing *comparing, struct pair *pair)
 {
     const struct item *item = comparing->item;
 
     for (int side = FROM; side <= TO; side++) {
-        pair->is[side] = comparing->view[side] >= 0 && fstatat(comparing->view[side], pair->name,
-                                                               &pair->st[side], AT_SYMLINK_NOFOLLOW) == 0;
+        pair->is[side] =
+            comparing->view[side] >= 0 && look(comparing->view[side], pair->name, &pair->st[side]);
     }
     if (!pair->is[FROM] && !pair->is[TO]) {
         return 0;

@@ -156,13 +156,14 @@ int held_carry(struct move *move, size_t tree, struct carry *carry)
     for (size_t i = 0; result == 0 && i < links->mark_count; i++) {
         const struct held *held = find_alive(move->sandbox, links->marks[i].inode);
         if (held) {
-            result = carry_mark(carry, links->marks[i].path, held->number, held->uid, held->gid);
+            const struct held_mark mark = {.number = held->number, .mode = held->mode};
+            result = carry_mark(carry, links->marks[i].path, &mark, held->uid, held->gid);
         }
     }
     for (const struct holding *holding = move->holdings; result == 0 && holding; holding = holding->next) {
         if (holding->tree == tree) {
-            result =
-                carry_mark(carry, holding->path, holding->number, holding->st.st_uid, holding->st.st_gid);
+            const struct held_mark mark = {.number = holding->number, .mode = holding->st.st_mode};
+            result = carry_mark(carry, holding->path, &mark, holding->st.st_uid, holding->st.st_gid);
         }
     }
     return result;

@@ -70,18 +70,26 @@ static bool is_whiteout(const struct stat *st)
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
 }
 
-/* 0 when there is none. */
-static uint64_t read_mark(int dir, const char *name)
+bool held_mark_read(int dir, const char *name, struct held_mark *mark)
 {
-    char path[NAME_MAX + 40], value[24];
+    char path[NAME_MAX + 40], value[HELD_MARK_BYTES];
 
     snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir, name);
     ssize_t len = lgetxattr(path, HELD_MARK, value, sizeof value - 1);
     if (len < 0) {
-        return 0;
+        return false;
     }
     value[len] = '\0';
-    return strtoull(value, NULL, 10);
+    return sscanf(value, "%u %o", &mark->number, &mark->mode) == 2;
+}
+
+int held_mark_write(int dir, const char *name, const struct held_mark *mark)
+{
+    char path[NAME_MAX + 40], value[HELD_MARK_BYTES];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir, name);
+    int len = snprintf(value, sizeof value, "%u %o", mark->number, mark->mode);
+    return lsetxattr(path, HELD_MARK, value, (size_t)len, 0) < 0 ? -errno : 0;
 }
 
 static size_t add_directory(struct link_scan *scan, char *path)
@@ -119,9 +127,9 @@ static void read_entry(struct link_scan *scan, size_t index, size_t known, int d
         }
         return;
     }
-    uint64_t mark = scan->want_marks && S_ISLNK(st.st_mode) ? read_mark(dir, name) : 0;
-    if (mark) {
-        add_name(&directory->marks, &directory->mark_count, mark, join(directory->path, name));
+    struct held_mark mark;
+    if (scan->want_marks && S_ISLNK(st.st_mode) && held_mark_read(dir, name, &mark)) {
+        add_name(&directory->marks, &directory->mark_count, mark.number, join(directory->path, name));
     } else if (st.st_nlink > 1 && !is_whiteout(&st)) {
         add_name(&directory->names, &directory->name_count, st.st_ino, join(directory->path, name));
     }
