@@ -77,8 +77,12 @@ static int go_on_reading(const struct description *description)
             at += entry->length;
         }
     }
+    int error = got < 0 ? -errno : 0;
     lseek(description->old, description->position, SEEK_SET);
-    return result < 0 ? result : got < 0 ? -errno : 0; /* nothing left: it stands at its end now */
+    while (result == 0 && error == 0 && (got = read_entries(description->new, entries)) > 0) {
+        /* nothing is left: it is to stand at its end */
+    }
+    return result < 0 ? result : error;
 }
 
 /* ---- directories without a name ---- */
@@ -171,7 +175,7 @@ static int reopen_removed_directory(const struct move *move, struct description 
 static int open_new(const struct move *move, const struct description *description, int flags)
 {
     const struct move_tree *tree = &move->trees[description->tree];
-    int fd = sys_openat2(tree->new, description->path, (uint64_t)flags | O_CLOEXEC | O_NOFOLLOW, 0,
+    int fd = sys_openat2(tree->new, description->path, (uint64_t)flags | O_CLOEXEC, 0,
                          RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 
     return fd < 0 ? -errno : fd;
