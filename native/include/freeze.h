@@ -1,6 +1,8 @@
 /* Every thread of a sandbox stopped where it is, as a tracer stops it, and let go again unchanged. */
 #pragma once
 
+#include <signal.h>
+
 #include "arch.h"
 #include "sandbox.h"
 
@@ -54,7 +56,7 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
            struct err *err);
 /* What does not stand (yet) is let go by freeze_release when it does. */
 void thaw(struct frozen *frozen);
-/* Lets go of threads that have come to a stop outside of a freeze; called by the loop. */
-void freeze_release(void);
+/* Lets go of a thread that has come to a stop outside of a freeze; called by the loop, which is told of it. */
+void freeze_release(const siginfo_t *stop);
 /* A thread that is there and can be asked to do something for its process; NULL when the process is gone. */
 struct thread *subject_thread(const struct subject *subject);

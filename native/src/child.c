@@ -18,8 +18,13 @@ static void reap(void)
 {
     for (;;) {
         siginfo_t info = {0};
-        if (RETRY_EINTR(waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL)) < 0 || info.si_pid == 0) {
+        if (RETRY_EINTR(waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG | __WALL)) < 0 ||
+            info.si_pid == 0) {
             return;
+        }
+        if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
+            freeze_release(&info);
+            continue;
         }
         struct child *child = children;
         while (child && child->pid != info.si_pid) {
@@ -43,7 +48,6 @@ static void signals_ready(struct source *source, uint32_t events)
             loop_stop();
         }
     }
-    freeze_release();
     reap();
 }
 

@@ -439,15 +439,11 @@ void thaw(struct frozen *frozen)
     *frozen = (struct frozen){0};
 }
 
-void freeze_release(void)
+void freeze_release(const siginfo_t *stop)
 {
-    siginfo_t info = {0};
+    int signal = EVENT_OF(stop->si_status) == PTRACE_EVENT_STOP ? 0 : SIGNAL_OF(stop->si_status);
 
-    while (waitid(P_ALL, 0, &info, WSTOPPED | WNOHANG | __WALL) == 0 && info.si_pid != 0) {
-        int signal = EVENT_OF(info.si_status) == PTRACE_EVENT_STOP ? 0 : SIGNAL_OF(info.si_status);
-        ptrace(PTRACE_DETACH, info.si_pid, 0, signal);
-        info.si_pid = 0;
-    }
+    ptrace(PTRACE_DETACH, stop->si_pid, 0, signal);
 }
 
 struct thread *subject_thread(const struct subject *subject)
