@@ -15,7 +15,7 @@ struct node {
  * 0 or -errno. */
 int copy_looks(struct node from, struct node to, const struct stat *st);
 /* Makes `to` a new file of `size` bytes with the data of `data`, extents shared where the file system can, holes kept;
- * an empty hole when `data` is -1. Durable when this returns. 0 or -errno. */
+ * an empty hole when `data` is -1. 0 or -errno. */
 int copy_content(int data, struct node to, off_t size);
 /* The data of `from` for the empty file `to`; not durable. 0 or -errno. */
 int copy_whole(int from, int to, off_t size);

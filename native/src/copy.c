@@ -40,14 +40,15 @@ static bool speaks_of_place(const char *name)
     return false;
 }
 
-/* What the new node inherited from its directory and the old one does not have. */
+/* What the new node inherited from its directory and the old one does not have. Some file systems list one attribute
+ * under two names. */
 static int drop_others(const char *from, const char *to)
 {
     static char names[XATTR_LIST_MAX];
     ssize_t len = llistxattr(to, names, sizeof names);
 
     for (const char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
-        if (lgetxattr(from, name, NULL, 0) < 0 && lremovexattr(to, name) < 0) {
+        if (lgetxattr(from, name, NULL, 0) < 0 && lremovexattr(to, name) < 0 && errno != ENODATA) {
             return -errno;
         }
     }
@@ -200,7 +201,7 @@ int copy_content(int data, struct node to, off_t size)
     if (result < 0) {
         return result;
     }
-    return ftruncate(file, size) < 0 || fdatasync(file) < 0 ? -errno : 0;
+    return ftruncate(file, size) < 0 ? -errno : 0;
 }
 
 int copy_special(struct node from, struct node to, const struct stat *st)

@@ -116,12 +116,17 @@ static int look_up(struct diff *diff, const struct comparing *comparing, struct 
     return 0;
 }
 
-/* Neither run has anything of it, and below them it is the same. */
+/* Neither run has anything of it and below them it is the same, or both have the same file. */
 static bool is_untouched(const struct pair *pair)
 {
-    return pair->looked_up && pair->found[FROM].kind == FOUND_NOTHING &&
-           pair->found[TO].kind == FOUND_NOTHING &&
-           same_below(&pair->found[FROM].place, &pair->found[TO].place);
+    const struct found *from = &pair->found[FROM], *to = &pair->found[TO];
+
+    if (!pair->looked_up || from->kind != to->kind) {
+        return false;
+    }
+    return from->kind == FOUND_NOTHING ? same_below(&from->place, &to->place)
+                                       : from->kind == FOUND_FILE && !from->metacopy && !to->metacopy &&
+                                             from->data_dev == to->data_dev && from->data_ino == to->data_ino;
 }
 
 /* A change of looks alone copies no data. */

@@ -37,6 +37,7 @@ struct merge {
     void *copies;  /* tree of struct copied */
     nlink_t links; /* as many as an inode can have */
     int whiteout;  /* a whiteout to make links to; -1 */
+    bool wrote;    /* data, which is not on disk by itself when the names are */
     struct err *err;
 };
 
@@ -157,6 +158,7 @@ static int copy_regular(struct merge *merge, const struct filling *filling, stru
             return data;
         }
     }
+    merge->wrote = true;
     int result = copy_content(data, to, found->st.st_size);
     if (result == 0) {
         result = copy_looks(from, to, &found->st);
@@ -394,6 +396,9 @@ int merge_run(const struct run *run, int target, struct err *err)
             result = open_and_fill(&merge, item);
         }
         item_free(item);
+    }
+    if (result == 0 && merge.wrote && syncfs(target) < 0) {
+        result = err_system(err, errno, "merge: sync", "%zu layers", run->count);
     }
     fd_close(&merge.whiteout);
     tdestroy(merge.copies, free_copied);

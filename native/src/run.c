@@ -318,9 +318,11 @@ struct place run_root(const struct run *run)
     return root;
 }
 
+/* EXDEV: it was moved out of the layer while the way to it was walked. */
 static bool has_vanished(int result)
 {
-    return result == -ENOENT || result == -ENOTDIR || result == -ELOOP || result == -ESTALE;
+    return result == -ENOENT || result == -ENOTDIR || result == -ELOOP || result == -ESTALE ||
+           result == -EXDEV;
 }
 
 int *place_open(const struct run *run, const struct place *place)

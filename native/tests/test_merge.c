@@ -214,9 +214,158 @@ static void check_forged(uint64_t seed)
     world_close(&world);
 }
 
+/* ---- what chance does not make ---- */
+
+static int open_at(int dir, const char *path, int flags)
+{
+    int fd = openat(dir, path, flags | O_CLOEXEC, 0644);
+
+    CHECK(fd >= 0);
+    return fd;
+}
+
+static void write_file(int dir, const char *path, const char *text)
+{
+    int fd = open_at(dir, path, O_WRONLY | O_CREAT);
+
+    CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+}
+
+/* A chain of directories, as many as `depth`, with a file at its end. */
+static void make_deep(int dir, int depth, const char *text)
+{
+    int at = open_at(dir, ".", O_RDONLY | O_DIRECTORY);
+
+    for (int i = 0; i < depth; i++) {
+        CHECK(mkdirat(at, "a-directory-with-a-long-name", 0755) == 0);
+        int below = open_at(at, "a-directory-with-a-long-name", O_RDONLY | O_DIRECTORY);
+        close(at);
+        at = below;
+    }
+    write_file(at, text, text);
+    close(at);
+}
+
+static int go_deep(int dir, int depth)
+{
+    int at = open_at(dir, ".", O_RDONLY | O_DIRECTORY);
+
+    for (int i = 0; i < depth; i++) {
+        int below = open_at(at, "a-directory-with-a-long-name", O_RDONLY | O_DIRECTORY);
+        close(at);
+        at = below;
+    }
+    return at;
+}
+
+static void check_deep(void)
+{
+    struct world world;
+    struct err err = {0};
+
+    world_open(&world, 0);
+    const int layers[] = {world_directory(&world), world_directory(&world)};
+    make_deep(layers[0], 500, "newer");
+    make_deep(layers[1], 500, "older");
+    int bottom = go_deep(merge_layers(&world, layers, 2), 500);
+    CHECK(faccessat(bottom, "newer", F_OK, 0) == 0 && faccessat(bottom, "older", F_OK, 0) == 0);
+    close(bottom);
+
+    const int deepest = world_directory(&world);
+    const struct run run = {.uppers = &deepest, .count = 1};
+    make_deep(deepest, 2500, "file");
+    CHECK(merge_run(&run, world_directory(&world), &err) < 0 && err.num == ENAMETOOLONG);
+    world_close(&world);
+}
+
+/* More names than an inode of the merged layer's file system may have in all. */
+static void check_many_names(void)
+{
+    struct world world;
+    struct stat first, st;
+    char name[16];
+
+    world_open(&world, 0);
+    const int layers[] = {world_directory(&world), world_directory(&world)};
+    long most = fpathconf(layers[0], _PC_LINK_MAX), count = most < 1000 ? most / 2 + 1 : 100;
+    write_file(layers[1], "0", "of many names");
+    for (long i = 1; i < count; i++) {
+        snprintf(name, sizeof name, "%ld", i);
+        CHECK(linkat(layers[1], "0", layers[1], name, 0) == 0);
+    }
+    int merged = merge_layers(&world, layers, 2);
+    CHECK(fstatat(merged, "0", &first, 0) == 0 && first.st_size == (off_t)strlen("of many names"));
+    for (long i = 1; i < count; i++) {
+        snprintf(name, sizeof name, "%ld", i);
+        CHECK(fstatat(merged, name, &st, 0) == 0 && st.st_ino == first.st_ino);
+    }
+    CHECK(fstatat(layers[1], "0", &st, 0) == 0);
+    CHECK(most < 1000 ? st.st_nlink == (nlink_t)count : st.st_nlink == (nlink_t)(2 * count));
+    world_close(&world);
+}
+
+/* A file of which a newer layer has the owner and an older one the data. */
+static void check_holes(void)
+{
+    struct world world;
+    struct stack stack = {0};
+    struct stat st;
+    char end[4] = "";
+
+    world_open(&world, 0);
+    int mount = stack_push(&world, &stack);
+    int file = open_at(mount, "sparse", O_WRONLY | O_CREAT);
+    CHECK(pwrite(file, "end", 3, 1 << 30) == 3);
+    close(file);
+    close(mount);
+    mount = stack_push(&world, &stack);
+    CHECK(fchownat(mount, "sparse", 70000, 70000, 0) == 0);
+    close(mount);
+    int merged = merge_layers(&world, stack.layers, 2);
+    CHECK(fstatat(merged, "sparse", &st, 0) == 0);
+    CHECK(st.st_uid == 70000 && st.st_size == (1 << 30) + 3 && st.st_blocks * 512 < 1 << 20);
+    file = open_at(merged, "sparse", O_RDONLY);
+    CHECK(fgetxattr(file, "trusted.overlay.metacopy", NULL, 0) < 0 && errno == ENODATA);
+    CHECK(pread(file, end, 3, 1 << 30) == 3 && strcmp(end, "end") == 0);
+    close(file);
+    world_close(&world);
+}
+
+/* What the place of the merged layer would pass on to it stays out of it. */
+static void check_nothing_inherited(void)
+{
+    static const unsigned char acl[] = {2,    0,    0, 0, 1,    0,    7,    0,    0xff, 0xff,
+                                        0xff, 0xff, 4, 0, 5,    0,    0xff, 0xff, 0xff, 0xff,
+                                        0x20, 0,    5, 0, 0xff, 0xff, 0xff, 0xff};
+    struct world world;
+    struct err err = {0};
+    struct stat st;
+
+    world_open(&world, 0);
+    const int layer = world_directory(&world);
+    const struct run run = {.uppers = &layer, .count = 1};
+    CHECK(mkdirat(layer, "directory", 0751) == 0 && fchmodat(layer, "directory", 0751, 0) == 0);
+    int target = world_directory(&world);
+    CHECK(fsetxattr(target, "system.posix_acl_default", acl, sizeof acl, 0) == 0);
+    CHECK(fchown(target, 70000, 70000) == 0 && fchmod(target, 02755) == 0);
+    CHECK(merge_run(&run, target, &err) == 0);
+    CHECK(fstat(target, &st) == 0 && st.st_mode == (S_IFDIR | 0755) && st.st_gid == 0);
+    CHECK(fgetxattr(target, "system.posix_acl_default", NULL, 0) < 0);
+    CHECK(fstatat(target, "directory", &st, 0) == 0 && st.st_mode == (S_IFDIR | 0751) && st.st_gid == 0);
+    int directory = open_at(target, "directory", O_RDONLY | O_DIRECTORY);
+    CHECK(flistxattr(directory, NULL, 0) == 0);
+    close(directory);
+    world_close(&world);
+}
+
 int main(void)
 {
     stacks_begin("merge");
+    check_deep();
+    check_many_names();
+    check_holes();
+    check_nothing_inherited();
     uint64_t first = stacks_first_seed(), wanted = stacks_wanted(80);
     for (uint64_t i = 0; i < wanted; i++) {
         check_random(first + i);
