@@ -284,7 +284,7 @@ static void check_many_names(void)
 {
     struct world world;
     struct stat first, st;
-    char name[16];
+    char name[32];
 
     world_open(&world, 0);
     const int layers[] = {world_directory(&world), world_directory(&world)};
