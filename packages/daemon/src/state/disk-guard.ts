@@ -12,6 +12,8 @@ import type { State } from './state.js'
 const LOOK_MS = 250
 const MEASURE_MS = 5000
 const MEASURE_AFTER_BYTES = 64 * 1024 * 1024
+/** On a disk that something else has filled, whoever writes a few lines is not to blame. */
+const WORTH_KILLING_BYTES = 1024 ** 2
 const RESERVE_MAX_BYTES = 1024 ** 3
 const RESERVE_FRACTION = 0.05
 const SIGKILL = 9
@@ -124,7 +126,9 @@ export class DiskGuard {
   }
 
   async #killTheFastest(growths: readonly Growth[]): Promise<void> {
-    const [fastest] = growths.filter(({ grew }) => grew > 0).sort((a, b) => b.grew - a.grew)
+    const [fastest] = growths
+      .filter(({ grew }) => grew >= WORTH_KILLING_BYTES)
+      .sort((a, b) => b.grew - a.grew)
     if (fastest) await this.#kill(fastest, 'the disk is almost full and it grew the most')
   }
 
