@@ -71,7 +71,9 @@ static void find_wants(struct move *move)
         }
     }
     for (size_t i = 0; i < move->mapping_count; i++) {
-        want(&move->units[move->mappings[i].unit], move->mappings[i].description);
+        if (is_moved(move->mappings[i].description)) {
+            want(&move->units[move->mappings[i].unit], move->mappings[i].description);
+        }
     }
     for (int roots = 1; roots >= 0; roots--) { /* a root is entered before the directory below it */
         for (size_t i = 0; i < move->place_count; i++) {
@@ -84,21 +86,25 @@ static void find_wants(struct move *move)
 
 /* ---- entering and leaving ---- */
 
-/* What is delivered needs numbers for a moment. */
+/* What is delivered needs numbers for a moment. Without the right to lift the hard limit that has to be enough. */
 static int raise_limit(struct unit *unit)
 {
     struct rlimit limit;
+    const rlim_t needed = unit->number_count + unit->wanted_count + SPARE_DESCRIPTORS;
 
     if (prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0) {
         return -errno;
     }
-    if (limit.rlim_cur == limit.rlim_max) {
+    if (limit.rlim_cur > needed) {
         return 0;
     }
     unit->soft_limit = limit.rlim_cur;
     unit->hard_limit = limit.rlim_max;
+    const struct rlimit ample = {.rlim_cur = needed,
+                                 .rlim_max = needed > limit.rlim_max ? needed : limit.rlim_max};
     limit.rlim_cur = limit.rlim_max;
-    if (prlimit(unit->thread->tid, RLIMIT_NOFILE, &limit, NULL) < 0) {
+    if (prlimit(unit->thread->tid, RLIMIT_NOFILE, &ample, NULL) < 0 &&
+        prlimit(unit->thread->tid, RLIMIT_NOFILE, &limit, NULL) < 0) {
         return -errno;
     }
     unit->limit_raised = true;
@@ -155,6 +161,19 @@ static int enter(struct unit *unit, struct err *err)
     return connect_unit(unit, err);
 }
 
+/* Returns whether the move must be given up for this unit's failure. */
+static bool has_failed(struct move *move, const struct unit *unit, const struct err *err)
+{
+    if (unit->thread->gone) {
+        return false;
+    }
+    if (err->num == EMFILE) {
+        obstacle_add(&move->obstacles, unit->subject, "RLIMIT_NOFILE", true,
+                     "it has as many descriptors open as it may have");
+    }
+    return true;
+}
+
 /* A process that was killed meanwhile needs nothing any more. */
 static bool is_gone(const struct unit *unit)
 {
@@ -167,7 +186,7 @@ int move_enter(struct move *move, struct err *err)
     for (size_t i = 0; i < move->unit_count; i++) {
         struct unit *unit = &move->units[i];
         if (unit->subject && unit->wanted_count > 0 && !is_gone(unit) && enter(unit, err) < 0 &&
-            !is_gone(unit)) {
+            has_failed(move, unit, err)) {
             return -1;
         }
     }
@@ -309,7 +328,7 @@ int move_deliver(struct move *move, bool old, struct err *err)
 {
     for (size_t i = 0; i < move->unit_count; i++) {
         struct unit *unit = &move->units[i];
-        if (unit->inject && !is_gone(unit) && deliver(unit, old, err) < 0 && !is_gone(unit)) {
+        if (unit->inject && !is_gone(unit) && deliver(unit, old, err) < 0 && has_failed(move, unit, err)) {
             return -1;
         }
     }
@@ -406,7 +425,7 @@ static int swap_mappings(struct move *move, size_t index, struct swap *swap)
 
     for (size_t i = 0; i < move->mapping_count; i++) {
         const struct mapping *mapping = &move->mappings[i];
-        if (mapping->unit != index) {
+        if (mapping->unit != index || !is_moved(mapping->description)) {
             continue;
         }
         uint64_t number = arrived(swap);

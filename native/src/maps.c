@@ -79,6 +79,11 @@ static bool is_shared_file(const struct line *line)
            strncmp(line->name, "/dev/zero", 9) != 0;
 }
 
+static bool may_be_nameless(const struct description *description)
+{
+    return !description->path && description->st.st_nlink == 0;
+}
+
 static int collect_mapping(struct move *move, size_t index, const struct line *line, struct err *err)
 {
     const struct unit *unit = &move->units[index];
@@ -95,7 +100,8 @@ static int collect_mapping(struct move *move, size_t index, const struct line *l
         return err_system(err, errno, "look at mapping", "process %d at %llx", unit->subject->inner,
                           (unsigned long long)line->start);
     }
-    if (!description || !in_upper(&move->trees[description->tree], description)) {
+    if (!description ||
+        (!may_be_nameless(description) && !in_upper(&move->trees[description->tree], description))) {
         return 0;
     }
     description->copy_up = true;

@@ -258,8 +258,21 @@ static bool find_other_name(const struct move *move, struct description *descrip
     return found;
 }
 
+static int reopen_copy(int copy, struct description *description)
+{
+    char link[32];
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", copy);
+    description->new = open(link, flags_again(description) | O_CLOEXEC);
+    if (description->new < 0 ||
+        (!(description->flags & O_PATH) && lseek(description->new, description->position, SEEK_SET) < 0)) {
+        return -errno;
+    }
+    return locks_take(description);
+}
+
 /* A file that never had a name may get one yet, in the tree where it then lies. */
-static int reopen_nameless(const struct move *move, struct description *description)
+static int make_nameless(const struct move *move, struct description *description)
 {
     const struct move_tree *tree = &move->trees[description->tree];
     char directory[PATH_MAX], link[32];
@@ -283,14 +296,44 @@ static int reopen_nameless(const struct move *move, struct description *descript
     if (result < 0) {
         return result;
     }
-    snprintf(link, sizeof link, "/proc/self/fd/%d", made);
-    description->new = open(link, flags_again(description) | O_CLOEXEC);
-    if (description->new < 0 || lseek(description->new, description->position, SEEK_SET) < 0) {
-        return -errno;
-    }
-    return locks_take(description);
+    return reopen_copy(made, description);
 }
 
+static struct description *find_sibling(const struct move *move, const struct description *description)
+{
+    for (size_t i = 0; i < MOVE_BUCKETS; i++) {
+        for (struct description *at = move->descriptions[i]; at; at = at->next_alike) {
+            if (at != description && at->st.st_ino == description->st.st_ino &&
+                at->st.st_dev == description->st.st_dev && (at->flags & TMPFILE_BIT) &&
+                !(at->flags & O_PATH)) {
+                return at;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* All that are open on it see the same copy. One that is not known as such was opened through another, or is mapped. */
+static int reopen_nameless(const struct move *move, struct description *description)
+{
+    struct description *sibling = find_sibling(move, description);
+
+    if (sibling && sibling->new < 0 && !(description->flags & TMPFILE_BIT)) {
+        int result = make_nameless(move, sibling);
+        if (result < 0) {
+            return result;
+        }
+    }
+    if (description->new >= 0) {
+        return 0; /* made for a sibling already */
+    }
+    if (sibling && sibling->new >= 0) {
+        return reopen_copy(sibling->new, description);
+    }
+    return description->flags & TMPFILE_BIT ? make_nameless(move, description) : 0;
+}
+
+/* What is neither moved nor copied stays where it is: it is private to its holders. */
 static int reopen(struct move *move, struct description *description, struct err *err)
 {
     mode_t mode = description->st.st_mode;
@@ -304,10 +347,10 @@ static int reopen(struct move *move, struct description *description, struct err
         result = reopen_named(move, description);
     } else if (S_ISDIR(mode)) {
         result = reopen_removed_directory(move, description);
-    } else if ((description->flags & TMPFILE_BIT) && description->st.st_nlink == 0) {
+    } else if (S_ISREG(mode) && description->st.st_nlink == 0) {
         result = reopen_nameless(move, description);
     } else {
-        return 0; /* private to its holders: it stays where it is */
+        return 0;
     }
     return result < 0 ? err_system(err, -result, "open again", "%.180s", description->was) : 0;
 }

@@ -66,6 +66,9 @@ describe('on a full disk', () => {
     )
     expect(await filler.wait()).toMatchObject({ signal: 'SIGKILL' })
     await greedy.kill()
+    const before = statfsSync(small)
+    // Its files are removed in the background.
+    await expect.poll(() => statfsSync(small).bavail - before.bavail).toBeGreaterThan(1000)
     writeFileSync(join(small, 'room'), 'again')
     expect((await box.commands.run('echo fine')).stdout).toBe('fine\n')
   })
