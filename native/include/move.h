@@ -43,8 +43,12 @@ struct mapping {
     size_t unit;
     uint64_t start, end, offset;
     int protection;
+    unsigned advices;
+    bool locked;
     struct description *description;
 };
+
+#define MAPPING_LOOKS 7
 
 struct place {
     size_t unit;
@@ -166,6 +170,8 @@ void move_close_delivered(struct move *move);
 
 /* maps.c: shared mappings of files that are in an old upper, and where the vdso is. */
 int maps_collect(struct move *move, size_t unit, struct err *err);
+/* What madvise and mlock did to it: at most MAPPING_LOOKS calls. */
+void maps_add_looks(struct inject *inject, const struct mapping *mapping);
 
 /* locks.c */
 int locks_parse(struct move *move, struct description *description, const struct holder *holder,

@@ -429,11 +429,12 @@ static int swap_mappings(struct move *move, size_t index, struct swap *swap)
             continue;
         }
         uint64_t number = arrived(swap);
-        if (make_room(swap, 2) < 0) {
+        if (make_room(swap, 2 + MAPPING_LOOKS) < 0) {
             return -1;
         }
         inject_add(inject, SYS_mmap, mapping->start, mapping->end - mapping->start,
                    (uint64_t)mapping->protection, MAP_SHARED | MAP_FIXED, number, mapping->offset);
+        maps_add_looks(inject, mapping);
         inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
     }
     return 0;

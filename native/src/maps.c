@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "fd.h"
 #include "move.h"
@@ -35,38 +36,39 @@ static bool parse_line(const char *text, struct line *line)
     return true;
 }
 
-/* True when the file could be mapped for writing: a mapping that is only read now may become writable later. */
-static bool may_be_written(pid_t pid, const struct line *line)
-{
-    char path[64], text[PATH_MAX + 128], begin[48];
-    bool inside = false, found = false;
+/* What madvise has set, by the kernel's names for it. */
+static const struct {
+    char name[4];
+    int advice;
+} advices[] = {{" rr", MADV_RANDOM},   {" sr", MADV_SEQUENTIAL}, {" dc", MADV_DONTFORK},
+               {" dd", MADV_DONTDUMP}, {" hg", MADV_HUGEPAGE},   {" nh", MADV_NOHUGEPAGE}};
+#define ADVICES (sizeof advices / sizeof *advices)
 
-    snprintf(path, sizeof path, "/proc/%d/smaps", pid);
-    snprintf(begin, sizeof begin, "%08llx-%08llx ", (unsigned long long)line->start,
-             (unsigned long long)line->end);
-    FILE *file = fopen(path, "re");
-    while (file && !found && fgets(text, sizeof text, file)) {
-        if (strncmp(text, begin, strlen(begin)) == 0) {
-            inside = true;
-        } else if (inside && strncmp(text, "VmFlags:", 8) == 0) {
-            found = true;
+_Static_assert(ADVICES + 1 == MAPPING_LOOKS, "one call for each, one for the lock");
+
+void maps_add_looks(struct inject *inject, const struct mapping *mapping)
+{
+    const uint64_t start = mapping->start, length = mapping->end - mapping->start;
+
+    for (size_t i = 0; i < ADVICES; i++) {
+        if (mapping->advices & (1U << i)) {
+            inject_add(inject, SYS_madvise, start, length, (uint64_t)advices[i].advice, 0, 0, 0);
         }
     }
-    if (file) {
-        fclose(file);
+    if (mapping->locked) {
+        inject_add(inject, SYS_mlock, start, length, 0, 0, 0, 0);
     }
-    return found && strstr(text, " mw") != NULL;
 }
 
 /* A file of the old upper has its name there as well. */
-static bool in_upper(const struct move_tree *tree, const struct description *description)
+static bool in_upper(const struct move_tree *tree, const char *path)
 {
     struct stat st;
 
-    if (!description->path) {
+    if (!path) {
         return false;
     }
-    cleanup_fd fd = sys_openat2(tree->old_upper, description->path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
+    cleanup_fd fd = sys_openat2(tree->old_upper, path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
                                 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
@@ -84,7 +86,57 @@ static bool may_be_nameless(const struct description *description)
     return !description->path && description->st.st_nlink == 0;
 }
 
-static int collect_mapping(struct move *move, size_t index, const struct line *line, struct err *err)
+static void link_of(const struct unit *unit, const struct line *line, char path[96])
+{
+    snprintf(path, 96, "/proc/%d/map_files/%llx-%llx", unit->thread->tid, (unsigned long long)line->start,
+             (unsigned long long)line->end);
+}
+
+/* By its name only: what more is to be known of a mapping the kernel tells slowly, of all at once. */
+static bool may_have_to_move(const struct move *move, const struct unit *unit, const struct line *line)
+{
+    char path[96], name[PATH_MAX];
+    bool found = false;
+
+    if (!is_shared_file(line)) {
+        return false;
+    }
+    link_of(unit, line, path);
+    ssize_t len = readlink(path, name, sizeof name - 1);
+    if (len < 0) {
+        return true;
+    }
+    name[len] = '\0';
+    found = strcmp(name + len - (len < 10 ? len : 10), " (deleted)") == 0;
+    for (size_t i = 0; !found && i < move->tree_count; i++) {
+        found = in_upper(&move->trees[i], move_path_inside(&move->trees[i], name));
+    }
+    return found;
+}
+
+static struct mapping *mapping_add(struct move *move)
+{
+    if (move->mapping_count % 32 == 0) {
+        move->mappings = realloc(move->mappings, (move->mapping_count + 32) * sizeof *move->mappings);
+        if (!move->mappings) {
+            die("out of memory");
+        }
+    }
+    return &move->mappings[move->mapping_count++];
+}
+
+static unsigned advices_in(const char *flags)
+{
+    unsigned found = 0;
+
+    for (size_t i = 0; i < ADVICES; i++) {
+        found |= strstr(flags, advices[i].name) ? 1U << i : 0;
+    }
+    return found;
+}
+
+static int collect_mapping(struct move *move, size_t index, const struct line *line, const char *flags,
+                           struct err *err)
 {
     const struct unit *unit = &move->units[index];
     struct description *description;
@@ -93,34 +145,67 @@ static int collect_mapping(struct move *move, size_t index, const struct line *l
     if (!is_shared_file(line)) {
         return 0;
     }
-    snprintf(path, sizeof path, "/proc/%d/map_files/%llx-%llx", unit->thread->tid,
-             (unsigned long long)line->start, (unsigned long long)line->end);
-    bool writable = line->access[1] == 'w' || may_be_written(unit->thread->tid, line);
+    link_of(unit, line, path);
+    /* one that is only read now may become writable later */
+    bool writable = strstr(flags, " mw") != NULL;
     if (move_open_description(move, path, writable ? O_RDWR : O_RDONLY, &description) < 0) {
         return err_system(err, errno, "look at mapping", "process %d at %llx", unit->subject->inner,
                           (unsigned long long)line->start);
     }
     if (!description ||
-        (!may_be_nameless(description) && !in_upper(&move->trees[description->tree], description))) {
+        (!may_be_nameless(description) && !in_upper(&move->trees[description->tree], description->path))) {
         return 0;
     }
-    description->copy_up = true;
-    if (move->mapping_count % 32 == 0) {
-        move->mappings = realloc(move->mappings, (move->mapping_count + 32) * sizeof *move->mappings);
-        if (!move->mappings) {
-            die("out of memory");
-        }
+    if (strstr(flags, " sl")) {
+        obstacle_add(&move->obstacles, unit->subject, description->was, true, "its mapping is sealed");
+        return -1;
     }
-    move->mappings[move->mapping_count++] = (struct mapping){
+    description->copy_up = true;
+    *mapping_add(move) = (struct mapping){
         .unit = index,
         .start = line->start,
         .end = line->end,
         .offset = line->offset,
         .protection = (line->access[0] == 'r' ? PROT_READ : 0) | (line->access[1] == 'w' ? PROT_WRITE : 0) |
                       (line->access[2] == 'x' ? PROT_EXEC : 0),
+        .advices = advices_in(flags),
+        .locked = strstr(flags, " lo") != NULL,
         .description = description,
     };
     return 0;
+}
+
+static FILE *open_list(const struct unit *unit, const char *name, struct err *err)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/%s", unit->thread->tid, name);
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        err_system(err, errno, "read mappings", "process %d", unit->subject->inner);
+    }
+    return file;
+}
+
+static int collect_mappings(struct move *move, size_t index, struct err *err)
+{
+    static struct line line, next;
+    static char text[PATH_MAX * 4 + 128];
+    int result = 0;
+    FILE *file = open_list(&move->units[index], "smaps", err);
+
+    while (file && result == 0 && fgets(text, sizeof text, file)) {
+        if (strncmp(text, "VmFlags:", 8) == 0) {
+            result = collect_mapping(move, index, &line, text, err);
+        } else if (parse_line(text, &next)) {
+            line = next;
+        }
+    }
+    if (!file) {
+        return -1;
+    }
+    fclose(file);
+    return result;
 }
 
 int maps_collect(struct move *move, size_t index, struct err *err)
@@ -128,23 +213,21 @@ int maps_collect(struct move *move, size_t index, struct err *err)
     static struct line line;
     static char text[PATH_MAX * 4 + 128];
     struct unit *unit = &move->units[index];
-    char path[64];
-    int result = 0;
+    bool found = false;
+    FILE *file = open_list(unit, "maps", err);
 
-    snprintf(path, sizeof path, "/proc/%d/maps", unit->thread->tid);
-    FILE *file = fopen(path, "re");
-    if (!file) {
-        return err_system(err, errno, "read mappings", "process %d", unit->subject->inner);
-    }
-    while (result == 0 && fgets(text, sizeof text, file)) {
+    while (file && fgets(text, sizeof text, file)) {
         if (!parse_line(text, &line)) {
             continue;
         }
         if (strcmp(line.name, "[vdso]") == 0) {
             unit->vdso = line.start;
         }
-        result = collect_mapping(move, index, &line, err);
+        found = found || may_have_to_move(move, unit, &line);
+    }
+    if (!file) {
+        return -1;
     }
     fclose(file);
-    return result;
+    return found ? collect_mappings(move, index, err) : 0;
 }
