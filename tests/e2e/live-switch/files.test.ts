@@ -330,6 +330,22 @@ describe('an unnamed file (O_TMPFILE)', () => {
       expect(await py.do('os.write(fd, b"."); read_file("named")')).toBe(`${expected}.`)
     },
   )
+
+  it('is one file by all its descriptors and in memory', async () => {
+    const scene = await stage.scene()
+    const py = await scene.python()
+    await py.do(`
+        write_file("f", b"")
+        fd = os.open(".", os.O_TMPFILE | os.O_RDWR)
+        os.write(fd, b"before")
+        other = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_APPEND)
+        memory = mmap.mmap(fd, 6)`)
+    await scene.quietCheckpoint()
+    await py.do('os.write(fd, b" 1"); os.write(other, b" 2"); memory[0:1] = b"B"')
+    expect(await py.do('[os.pread(fd, 99, 0), os.pread(other, 99, 0), memory[:6] + b" 1 2"]')).toEqual(
+      Array(3).fill('Before 1 2'),
+    )
+  })
 })
 
 describe('many open files', () => {
@@ -356,6 +372,36 @@ describe('many open files', () => {
     expect(await py.do('failure(os.dup, 0)')).toBe('EMFILE')
     await scene.quietCheckpoint()
     expect(await py.do('failure(os.dup, 0)')).toBe('EMFILE')
+    await py.do('for i, fd in enumerate(fds): os.pwrite(fd, b"x", i)')
+    expect(await py.do('os.pread(fds[0], 99, 0)')).toBe('x'.repeat(40))
+  })
+
+  it('are as many as the hard limit allows, where the engine may lift it; else the limit is named', async () => {
+    const scene = await stage.scene()
+    const py = await scene.python()
+    await py.do(`
+      import resource
+      fds = [os.open("f", os.O_RDWR | os.O_CREAT) for i in range(40)]
+      resource.setrlimit(resource.RLIMIT_NOFILE, (len(fds) + 3, len(fds) + 3))`)
+    const census = await scene.quietCensus()
+    if (mayLiftLimits()) {
+      await scene.quietCheckpoint()
+    } else {
+      await expect(scene.checkpoint()).rejects.toMatchObject({
+        code: 'checkpoint_refused',
+        details: {
+          objects: [
+            {
+              pid: py.handle.pid,
+              command: 'python3',
+              object: 'RLIMIT_NOFILE',
+              reason: 'it has as many descriptors open as it may have',
+            },
+          ],
+        },
+      })
+    }
+    expect(await scene.quietCensus()).toEqual(census)
     await py.do('for i, fd in enumerate(fds): os.pwrite(fd, b"x", i)')
     expect(await py.do('os.pread(fds[0], 99, 0)')).toBe('x'.repeat(40))
   })
@@ -437,3 +483,9 @@ describe('a descriptor that was sent to another process', () => {
     expect(await py.do(GO_ON)).toBe('01234')
   })
 })
+
+/** CAP_SYS_RESOURCE */
+function mayLiftLimits(): boolean {
+  const [, capabilities = ''] = /^CapEff:\t(.*)$/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
+  return ((BigInt(`0x${capabilities}`) >> 24n) & 1n) === 1n
+}

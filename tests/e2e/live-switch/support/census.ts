@@ -92,9 +92,9 @@ function place(link: string): string {
   return link.endsWith(' (deleted)') ? '(deleted)' : link
 }
 
-/** The same file has another inode number and device on another mount. */
+/** The same file has another inode number and device on another mount; one that never had a name is called by it. */
 function withoutInode(line: string): string {
-  return line.replace(/^(\S+ \S+ \S+) \S+ \d+\s*/, '$1 ')
+  return line.replace(/^(\S+ \S+ \S+) \S+ \d+\s*/, '$1 ').replace(/\/\S*#\d+ \(deleted\)$/, '(deleted)')
 }
 
 function attempt<T>(read: () => T): T | undefined {
