@@ -9,7 +9,7 @@ export interface CheckpointRow {
   /** The top of its chain; null for the base itself. */
   readonly layer: string | null
   readonly label: string | null
-  /** Taken for a fork: it goes with the last that stands on it. */
+  /** Taken for a fork, or not wanted any more: it goes with the last that stands on it or came from it. */
   readonly internal: boolean
   readonly unchanged: boolean
   readonly blockingUsec: number
@@ -29,6 +29,7 @@ export class CheckpointTable {
   readonly #insert: Database.Statement
   readonly #setLabel: Database.Statement
   readonly #setFileBytes: Database.Statement
+  readonly #setInternal: Database.Statement
   readonly #moveParents: Database.Statement
   readonly #moveLayers: Database.Statement
   readonly #get: Database.Statement
@@ -50,6 +51,7 @@ export class CheckpointTable {
     this.#setFileBytes = db.prepare(
       'UPDATE checkpoints SET file_bytes = ? WHERE layer = ? AND file_bytes IS NULL',
     )
+    this.#setInternal = db.prepare('UPDATE checkpoints SET internal = 1 WHERE sandbox = ?')
     this.#moveParents = db.prepare('UPDATE checkpoints SET parent = ? WHERE parent = ?')
     this.#moveLayers = db.prepare('UPDATE checkpoints SET layer = ? WHERE layer = ?')
     this.#get = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE id = ?`)
@@ -76,6 +78,11 @@ export class CheckpointTable {
 
   setFileBytes(layer: string, bytes: number): void {
     this.#setFileBytes.run(bytes, layer)
+  }
+
+  /** Nobody wants those taken of the sandbox for themselves any more. */
+  setInternal(sandbox: string): void {
+    this.#setInternal.run(sandbox)
   }
 
   moveParents(from: string, to: string | null): void {

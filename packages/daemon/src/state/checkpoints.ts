@@ -84,13 +84,21 @@ export function leaveCheckpoint(state: State, id: string | null): void {
   if (checkpoint?.internal && isUnneeded(state, checkpoint)) remove(state, checkpoint)
 }
 
-/** The checkpoints taken of a sandbox that no other sandbox stands on or has checkpoints after. */
-export function removeUnneededOf(state: State, sandbox: string): void {
+/** How many checkpoints there are that were taken of a sandbox. */
+export function countOf(state: State, sandbox: string): number {
+  return state.store.checkpoints.ofSandbox(sandbox).filter((row) => !row.internal).length
+}
+
+/** The checkpoints taken of a sandbox go; what others stand on or came from goes with the last of those. */
+export function removeUnneededOf(state: State, sandbox: string): number {
   // Children are younger than their parents.
   for (const row of state.store.checkpoints.ofSandbox(sandbox).reverse()) {
     const current = state.store.checkpoints.get(row.id)
     if (current && isUnneeded(state, current)) remove(state, current)
   }
+  const left = countOf(state, sandbox)
+  state.store.checkpoints.setInternal(sandbox)
+  return left
 }
 
 export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {

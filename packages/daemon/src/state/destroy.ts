@@ -3,7 +3,7 @@ import type { RemovedSandbox, RemoveSandboxQuery } from '@deltabox/protocol'
 import { removeTree } from '../deltafs/remove-tree.js'
 import { EngineError, EngineLostError } from '../engine/client.js'
 import { removeCgroups } from './cgroups.js'
-import { leaveCheckpoint, removeUnneededOf } from './checkpoints.js'
+import { countOf, leaveCheckpoint, removeUnneededOf } from './checkpoints.js'
 import { explain } from './engine-errors.js'
 import type { SandboxRow } from './sandbox-table.js'
 import { findSandbox, labelOf } from './sandboxes.js'
@@ -19,27 +19,26 @@ export function destroySandbox(
     const sandbox = findSandbox(state, id)
     state.store.sandboxes.setState(id, 'removing', sandbox.reason)
     try {
-      await finishRemoval(state, sandbox, query.checkpoints === true)
+      return { checkpoints: await finishRemoval(state, sandbox, query.checkpoints === true) }
     } catch (error) {
       state.store.sandboxes.setState(id, 'dead', `its removal failed: ${(error as Error).message}`)
       throw explain(error, 'sandbox.destroy', `remove sandbox ${labelOf(sandbox)}`)
     }
-    const left = state.store.checkpoints.ofSandbox(id)
-    return { checkpoints: left.filter((row) => !row.internal).length }
   })
 }
 
-/** Also for a removal that a daemon began and did not end. */
+/** Also for a removal that a daemon began and did not end. Gives how many of its checkpoints are left. */
 export async function finishRemoval(
   state: State,
   sandbox: SandboxRow,
   withCheckpoints = false,
-): Promise<void> {
+): Promise<number> {
   await unmake(state, sandbox)
-  if (withCheckpoints) removeUnneededOf(state, sandbox.id)
+  const left = withCheckpoints ? removeUnneededOf(state, sandbox.id) : countOf(state, sandbox.id)
   state.log.info({ sandbox: sandbox.id, name: sandbox.name }, 'sandbox removed')
   state.events.emit({ type: 'sandbox.removed', sandbox: sandbox.id })
   await state.families.retire(sandbox.family)
+  return left
 }
 
 /** All that there is of a sandbox, at whatever step its making stopped. */

@@ -251,7 +251,7 @@ export class Families {
   }
 
   #isUsed(id: string): boolean {
-    return this.#users.has(id) || this.#store.sandboxes.ofFamily(id).length > 0
+    return this.#users.has(id) || this.#store.sandboxes.hasFamily(id)
   }
 
   /** Ends an engine and everything in it, and forgets the family. */

@@ -40,6 +40,7 @@ export class SandboxTable {
   readonly #byPrefix: Database.Statement
   readonly #all: Database.Statement
   readonly #ofFamily: Database.Statement
+  readonly #hasFamily: Database.Statement
   readonly #onCheckpoint: Database.Statement
   readonly #remove: Database.Statement
 
@@ -58,6 +59,7 @@ export class SandboxTable {
     this.#byPrefix = db.prepare(`${SELECT} WHERE substr(s.id, 1, length(?)) = ?`)
     this.#all = db.prepare(`${SELECT} ORDER BY created_at, s.rowid`)
     this.#ofFamily = db.prepare(`${SELECT} WHERE family = ? ORDER BY created_at, s.rowid`)
+    this.#hasFamily = db.prepare('SELECT 1 FROM sandboxes WHERE family = ? LIMIT 1')
     this.#onCheckpoint = db.prepare(`${SELECT} WHERE checkpoint = ?`)
     this.#remove = db.prepare('DELETE FROM sandboxes WHERE id = ?')
   }
@@ -106,6 +108,10 @@ export class SandboxTable {
 
   ofFamily(family: string): SandboxRow[] {
     return (this.#ofFamily.all(family) as Stored[]).map(parse)
+  }
+
+  hasFamily(family: string): boolean {
+    return this.#hasFamily.get(family) !== undefined
   }
 
   onCheckpoint(checkpoint: string): SandboxRow[] {
