@@ -188,3 +188,86 @@ describe('apply', () => {
     expect((await apply()).json.error.code).toBe('no_workspace')
   })
 })
+
+describe('apply across checkpoints', () => {
+  const checkpoint = async (of = box): Promise<string> =>
+    (await daemon.call('POST', `/v1/sandboxes/${of}/checkpoints`, {})).json.id
+  const rollback = (to: string): Promise<Reply> =>
+    daemon.call('POST', `/v1/sandboxes/${box}/rollback`, { checkpoint: to })
+  const fork = async (of: string): Promise<string> =>
+    (await daemon.call('POST', `/v1/${of.startsWith('cp-') ? 'checkpoints' : 'sandboxes'}/${of}/fork`, {}))
+      .json.sandboxes[0].id
+
+  it('brings what all layers changed together', async () => {
+    await inside('echo 1 > a.txt; echo 1 > new.txt; rm -r src/deep; mkdir gone; echo x > gone/f')
+    await checkpoint()
+    await inside('echo 2 > new.txt; rm -r gone; rm b.txt; echo moved > moved.txt')
+    await checkpoint()
+    await inside('rm a.txt; mkdir src/deep; echo again > src/deep/d.txt')
+    expect((await apply()).json.changes).toEqual([
+      { kind: 'D', path: 'a.txt' },
+      { kind: 'D', path: 'b.txt' },
+      { kind: 'A', path: 'moved.txt' },
+      { kind: 'A', path: 'new.txt' },
+      { kind: 'M', path: 'src/deep/d.txt' },
+    ])
+    expect(readFileSync(host('new.txt'), 'utf8')).toBe('2\n')
+    expect(readFileSync(host('src/deep/d.txt'), 'utf8')).toBe('again\n')
+    expect((await apply()).json.changes).toEqual([])
+  })
+
+  it('applies the state that was rolled back to, over what was applied before', async () => {
+    await inside('echo early > a.txt; echo early > new.txt')
+    const early = await checkpoint()
+    await inside('echo late > a.txt; rm new.txt; echo late > late.txt')
+    expect((await apply()).status).toBe(200)
+    expect((await rollback(early)).status).toBe(200)
+    expect((await apply()).json.changes).toEqual([
+      { kind: 'M', path: 'a.txt' },
+      { kind: 'D', path: 'late.txt' },
+      { kind: 'A', path: 'new.txt' },
+    ])
+    expect(readFileSync(host('a.txt'), 'utf8')).toBe('early\n')
+    expect(existsSync(host('late.txt'))).toBe(false)
+  })
+
+  it('removes what was applied, frozen and then removed inside', async () => {
+    await inside('echo n > n.txt; mkdir dir; echo m > dir/m.txt')
+    await apply()
+    await checkpoint()
+    await inside('rm n.txt; rm -r dir')
+    expect((await apply()).json.changes).toEqual([
+      { kind: 'D', path: 'dir' },
+      { kind: 'D', path: 'dir/m.txt' },
+      { kind: 'D', path: 'n.txt' },
+    ])
+  })
+
+  it('of a fork takes what its source had applied for its own, and nobody else’s', async () => {
+    await inside('echo source > a.txt; echo source > new.txt')
+    await apply()
+    const kid = await fork(box)
+    const state = await checkpoint()
+    const other = await fork(state)
+    box = kid
+    await inside('echo kid > a.txt; echo kid > new.txt')
+    expect((await apply()).status).toBe(200)
+    expect(readFileSync(host('a.txt'), 'utf8')).toBe('kid\n')
+    box = other
+    await inside('echo other > a.txt; echo other > c.txt')
+    const refused = await apply()
+    expect(refused.json.error).toMatchObject({ code: 'apply_conflict' })
+    expect(refused.json.error.details.paths).toContain('a.txt')
+    expect(existsSync(host('c.txt'))).toBe(false)
+  })
+
+  it('of a fork sees what the host changed since the first of its family began', async () => {
+    await inside('echo source > a.txt')
+    writeFileSync(host('a.txt'), 'host\n')
+    box = await fork(box)
+    expect((await apply()).json.error).toMatchObject({
+      code: 'apply_conflict',
+      details: { paths: ['a.txt'] },
+    })
+  })
+})
