@@ -236,6 +236,51 @@ struct subject *move_subject_of(struct move *move, const struct description *des
     return NULL;
 }
 
+/* ---- programs that compare devices and inodes ----
+ *
+ * An overlay's are its own, so what was looked at before the move is another file to them after it. */
+
+static bool is_one_of(const struct subject *subject, const char *const *programs)
+{
+    while (*programs && strcmp(subject->command, *programs) != 0) {
+        programs++;
+    }
+    return *programs != NULL;
+}
+
+/* These use fts(3), which goes back up by ".." and gives up unless that is the very directory it came from. */
+static int check_walker(struct move *move, const struct unit *unit, const struct description *description)
+{
+    static const char *const programs[] = {"rm", "chmod", "chown", "chgrp", "chcon",
+                                           "du", "find",  "grep",  NULL};
+
+    if (!S_ISDIR(description->st.st_mode) || !is_one_of(unit->subject, programs)) {
+        return 0;
+    }
+    obstacle_add(&move->obstacles, unit->subject, description->was, false,
+                 "it walks through a tree and would lose its way");
+    return -1;
+}
+
+/* These look at a file, open it, and leave it out if it is another one then. While one is open, that is over. */
+static int check_copier(struct move *move, size_t index)
+{
+    static const char *const programs[] = {"cp", "install", NULL};
+    const struct unit *unit = &move->units[index];
+
+    if (!is_one_of(unit->subject, programs)) {
+        return 0;
+    }
+    for (size_t i = 0; i < move->holder_count; i++) {
+        if (move->holders[i].unit == index && S_ISREG(move->holders[i].description->st.st_mode)) {
+            return 0;
+        }
+    }
+    obstacle_add(&move->obstacles, unit->subject, "the file it copies next", false,
+                 "it is between looking at the file and opening it");
+    return -1;
+}
+
 /* ---- descriptors ---- */
 
 /* What is neither a file nor can go on as it is. */
@@ -314,6 +359,9 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
         .close_on_exec = (info.flags & O_CLOEXEC) != 0,
         .description = description_of(move, (size_t)(tree - move->trees), fd, link, &info),
     };
+    if (check_walker(move, unit, holder->description) < 0) {
+        return -1;
+    }
     if (S_ISFIFO(holder->description->st.st_mode)) {
         held_collect_fifo(move, holder->description);
     }
@@ -353,7 +401,7 @@ static int collect_descriptors(struct move *move, size_t index, struct err *err)
     }
     int result = collect_all_descriptors(move, index, links, infos, err);
     closedir(links);
-    return result;
+    return result == 0 ? check_copier(move, index) : result;
 }
 
 /* ---- directories ---- */

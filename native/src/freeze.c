@@ -391,6 +391,7 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
     }
     if (read_proc(thread->tid, "status", status, sizeof status) > 0) {
         thread->inner = (pid_t)status_number(status, "\nNSpid:", true);
+        sscanf(status, "Name:\t%15[^\n]", subject->command); /* it may have run another program meanwhile */
     }
     snprintf(path, sizeof path, "/proc/%d/mem", thread->tid);
     subject->memory = open(path, O_RDWR | O_CLOEXEC);
