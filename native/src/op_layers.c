@@ -289,3 +289,23 @@ int op_layer_measure(struct request *request, struct err *err)
                ? -1
                : job_start(&request->reply_to, measure_work, dir, err);
 }
+
+static int sync_work(struct job_out *out, void *argument, struct out *ok, struct err *err)
+{
+    const char *dir = argument;
+    cleanup_fd fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    (void)out;
+    (void)ok;
+    return fd < 0 || syncfs(fd) < 0 ? err_system(err, errno, "sync", "%s", dir) : 0;
+}
+
+/* The whole file system: what the layer shares with others counts too. */
+int op_layer_sync(struct request *request, struct err *err)
+{
+    cleanup_free char *dir = NULL;
+
+    return arg_string(request->args, "dir", &dir, err) < 0
+               ? -1
+               : job_start(&request->reply_to, sync_work, dir, err);
+}

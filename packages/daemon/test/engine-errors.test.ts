@@ -83,7 +83,7 @@ describe('explain', () => {
     const facts = { command: 'python3', object: 'io_uring', reason: 'cannot be carried over' }
     expect(explain(refused, 'sandbox.checkpoint', 'do it')).toMatchObject({
       code: 'checkpoint_refused',
-      message: 'cannot do it: process 12 (python3) holds io_uring: cannot be carried over (and 1 more)',
+      message: 'cannot do it: process 12 (python3), io_uring: cannot be carried over (and 1 more)',
       details: {
         objects: [
           { pid: 12, ...facts },

@@ -182,6 +182,7 @@ interface Operations {
     { bytes: number; files: number }
   >
   'layer.measure': Operation<{ dir: string }, { bytes: number; files: number }>
+  'layer.sync': Operation<{ dir: string }, Nothing>
   'sandbox.destroy': Operation<InSandbox & { remove: boolean }, Nothing>
   'sandbox.stats': Operation<
     InSandbox,

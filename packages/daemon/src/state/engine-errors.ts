@@ -148,9 +148,13 @@ function obstacleOf({ pid, command, object, reason }: EngineObstacle): Obstacle 
   return { pid, command: text(command), object: text(object), reason: text(reason) }
 }
 
+/** What the engine says where the obstacle is nothing that the process has. */
+const PROCESS_ITSELF = 'the process itself'
+
 function obstaclesIn([first, ...others]: readonly EngineObstacle[]): string {
   if (!first) return ''
   const { pid, command, object, reason } = obstacleOf(first)
   const more = others.length === 0 ? '' : ` (and ${others.length} more)`
-  return `process ${pid} (${command}) holds ${object}: ${reason}${more}`
+  const where = object === PROCESS_ITSELF ? '' : `, ${object}`
+  return `process ${pid} (${command})${where}: ${reason}${more}`
 }

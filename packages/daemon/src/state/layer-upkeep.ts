@@ -1,4 +1,4 @@
-/** What follows the freezing of a layer: it is measured, and its record is written in the background. */
+/** What follows the freezing of a layer, in the background: it is measured, brought to disk, and its record is written. */
 import { EngineLostError } from '../engine/client.js'
 import type { LayerRow } from './layer-table.js'
 import type { State } from './state.js'
@@ -8,7 +8,8 @@ type Needed = Pick<State, 'log' | 'store' | 'families' | 'layers'>
 export class LayerUpkeep {
   readonly #state: Needed
   readonly #measuring = new Map<string, Promise<void>>()
-  #last: Promise<void> = Promise.resolve()
+  readonly #waiting = new Set<string>()
+  #working: Promise<void> | undefined
   #stopped = false
 
   constructor(state: Needed) {
@@ -20,12 +21,13 @@ export class LayerUpkeep {
     for (const { id } of this.#state.store.layers.unrecorded()) this.frozen(id)
   }
 
-  /** Measures it at once if it is small. Records are written one at a time: each waits for the disk. */
+  /** Measures it at once if it is small. The disk is waited for once for all that were frozen meanwhile. */
   frozen(id: string): void {
     const layer = this.#state.store.layers.get(id)
     const size = layer?.bytes === null ? this.#state.layers.measureSmall(layer) : undefined
     if (size) this.#keep(id, size)
-    this.#last = this.#last.then(afterOthers).then(() => this.#attend(id))
+    this.#waiting.add(id)
+    this.#working ??= this.#work()
   }
 
   /** Once the size of a frozen layer is known, if it can be. */
@@ -55,7 +57,35 @@ export class LayerUpkeep {
 
   async stop(): Promise<void> {
     this.#stopped = true
-    await this.#last
+    await this.#working
+  }
+
+  async #work(): Promise<void> {
+    await afterOthers()
+    while (!this.#stopped && this.#waiting.size > 0) {
+      const batch = [...this.#waiting]
+      this.#waiting.clear()
+      await this.#sync(batch)
+      for (const id of batch) await this.#attend(id)
+    }
+    this.#working = undefined
+  }
+
+  /** All layers lie on one file system: syncing any of them is enough. */
+  async #sync(batch: readonly string[]): Promise<void> {
+    const { store, families, layers, log } = this.#state
+    for (const id of batch) {
+      const layer = store.layers.get(id)
+      const live = families.get(layer?.family ?? '')
+      if (!layer || !live) continue
+      try {
+        await live.client.request('layer.sync', { dir: layers.directory(layer) })
+        return
+      } catch (error) {
+        // It went with its engine or was removed meanwhile; another one does as well.
+        log.debug({ layer: id, err: error }, 'a layer was not synced')
+      }
+    }
   }
 
   async #attend(id: string): Promise<void> {
