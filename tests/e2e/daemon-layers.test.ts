@@ -161,7 +161,9 @@ describe('a chain that is put together', () => {
     await expect.poll(surplus, { timeout: 20_000 }).toBe(1)
     expect(await sh(box, DIGEST)).toBe(digest)
     const records = layersOnDisk().map((layer) => path.join(layer, 'layer.json'))
-    await expect.poll(() => records.filter((file) => existsSync(file)).length).toBe(records.length - 1)
+    await expect
+      .poll(() => records.filter((file) => existsSync(file)).length, { timeout: 10_000 })
+      .toBe(records.length - 1)
     const known = new Map(
       records
         .filter((file) => existsSync(file))

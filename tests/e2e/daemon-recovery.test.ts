@@ -184,9 +184,14 @@ async function killWhileTheEngineWorks(ask: () => Promise<unknown>): Promise<voi
   await daemon.kill()
   await asked
   process.kill(engine, 'SIGCONT')
+  const starts = logged('daemon ready')
   await expect.poll(() => readFileSync(`/proc/${engine}/wchan`, 'utf8')).toMatch(/ep_poll|epoll_wait/)
   await daemon.start()
+  await expect.poll(() => logged('daemon ready')).toBe(starts + 1)
 }
+
+const logged = (what: string): number => daemon.logText().split(what).length - 1
+const settled = (): number => logged('while it switched layers; settled')
 
 const COUNTER = `
 import itertools, os, time
@@ -212,9 +217,7 @@ it('a switch that only the engine knows of is settled when the next daemon comes
   })
   await put('two')
 
-  const settled = () => daemon.logText().split('while it switched layers; settled').length - 1
-  await killWhileTheEngineWorks(() => checkpoint(box))
-  await expect.poll(settled).toBe(1)
+  while (settled() < 1) await killWhileTheEngineWorks(() => checkpoint(box))
   expect(await infoOf(box)).toMatchObject({ state: 'running', checkpoint: first })
   expect((await daemon.get(`/v1/sandboxes/${box}/checkpoints`)).json.checkpoints.length).toBe(1)
   expect(await sh(box, 'cat /srv/state')).toBe('two')
@@ -229,7 +232,7 @@ it('a switch that only the engine knows of is settled when the next daemon comes
     expect(await sh(box, 'cat /srv/state')).toBe('three')
     await killWhileTheEngineWorks(() => rollback(box, first))
   }
-  await expect.poll(settled).toBe(2)
+  expect(settled()).toBe(2)
   expect(await infoOf(box)).toMatchObject({ state: 'running', checkpoint: first })
   expect(await sh(box, 'cat /srv/state')).toBe('one')
   expect((await daemon.get(`/v1/sandboxes/${box}/commands/${counter.process}`)).json).toMatchObject({

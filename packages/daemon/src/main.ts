@@ -43,13 +43,13 @@ async function serve(config: Config): Promise<void> {
   const state = createState(config, paths, log, store)
   setMaxListeners(0, state.stopping.signal)
   await recover(state)
-  state.upkeep.start()
   const daemon = { state, guard: new DiskGuard(state), servers: await buildServers(config, state, stopOnce) }
   state.url = await listen(daemon, config)
   await announceDaemon(paths, { pid: process.pid, url: state.url, version })
   process.stdout.write(`ready ${state.url}\n`)
   log.info({ url: state.url, dataDir: paths.dataDir, version }, 'daemon ready')
   state.families.refill()
+  state.upkeep.start().catch(fail)
   await daemon.guard.start()
   process.on('SIGTERM', stopOnce).on('SIGINT', stopOnce)
 

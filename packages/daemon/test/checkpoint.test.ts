@@ -98,7 +98,7 @@ describe('a checkpoint', () => {
     expect(fileBytes).toBeGreaterThanOrEqual(100_000)
     expect(fileBytes).toBeLessThan(150_000)
     const file = path.join(head, 'layer.json')
-    await expect.poll(() => existsSync(file)).toBe(true)
+    await expect.poll(() => existsSync(file), { timeout: 5000 }).toBe(true)
     expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
       format: 1,
       family: FAMILY,
@@ -179,6 +179,7 @@ describe('a checkpoint', () => {
     })
     await expect(checkpoint(box)).rejects.toMatchObject({ code: 'engine_lost' })
     expect(the.store.layers.headsOf(box).length).toBe(2)
+    the.store.sandboxes.setState(box, 'dead', 'its engine ended')
     await destroySandbox(the.state, box)
     await expectNothingLeft()
     expect(the.store.layers.ofFamily(FAMILY)).toEqual([])

@@ -1,6 +1,6 @@
 /** Layers as directories, `FAMILY/layers/LAYER`, each with a record of what it is once it is frozen. */
 import { lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
-import { mkdir, open, rename } from 'node:fs/promises'
+import { access, mkdir, open, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { namesIn } from './names-in.js'
 import { removeTrees } from './remove-tree.js'
@@ -20,8 +20,8 @@ export interface LayerRecord {
   readonly parent: string | null
   /** ISO 8601. */
   readonly createdAt: string
-  /** Allocated on disk. */
-  readonly bytes: number
+  /** Allocated on disk; null where that is not known yet. */
+  readonly bytes: number | null
 }
 
 export interface LayerSize {
@@ -97,6 +97,16 @@ export class LayerStore {
 
   list(family: string): Promise<string[]> {
     return namesIn(this.#all(family))
+  }
+
+  async isRecorded(layer: LayerName): Promise<boolean> {
+    try {
+      await access(path.join(this.directory(layer), RECORD))
+      return true
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+      throw error
+    }
   }
 
   /** Who reads it sees the old record or the new; once this returns, a power cut leaves it too. */

@@ -114,6 +114,7 @@ function register(
   taken: Frozen,
   kind: Pick<CheckpointRow, 'label' | 'internal'>,
 ): CheckpointRow {
+  const size = taken.head && state.layers.measureSmall({ family: sandbox.family, id: sandbox.head })
   const row: CheckpointRow = {
     id: newCheckpointId(),
     family: sandbox.family,
@@ -125,12 +126,12 @@ function register(
     blockingUsec: taken.timings?.blocking ?? 0,
     processes: taken.processes ?? 0,
     files: taken.files ?? 0,
-    fileBytes: taken.isSameAsPosition ? 0 : sizeOf(state, taken.layer),
+    fileBytes: taken.isSameAsPosition ? 0 : (size?.bytes ?? sizeOf(state, taken.layer)),
     createdAt: Date.now(),
   }
   state.store.transaction(() => {
     state.store.checkpoints.insert(row)
-    if (taken.head) freezeHead(state, sandbox, taken.head.id, row.id, taken.isOnNewChain)
+    if (taken.head) freezeHead(state, sandbox, taken.head.id, row.id, taken.isOnNewChain, size)
     else state.store.sandboxes.setHead(sandbox.id, sandbox.head, row.id)
   })
   state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
@@ -139,7 +140,7 @@ function register(
   if (!taken.head) return row
   state.upkeep.frozen(sandbox.head)
   setImmediate(() => state.merges.consider(sandbox.family, sandbox.head))
-  return { ...row, fileBytes: sizeOf(state, row.layer) }
+  return row
 }
 
 function sizeOf(state: State, layer: string | null): number | null {

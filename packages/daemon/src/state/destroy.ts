@@ -48,7 +48,10 @@ export async function unmake(state: State, sandbox: SandboxRow): Promise<void> {
   await removeTree(state.families.sandboxDirectory(sandbox.family, sandbox.id))
   for (const process of state.store.processes.running(sandbox.id)) state.running.end(sandbox.id, process.id)
   state.store.transaction(() => {
-    for (const head of state.store.layers.headsOf(sandbox.id)) state.layers.drop(head.id)
+    state.layers.drop(sandbox.head)
+    // An engine that was lost may have been about to switch to another.
+    const isLost = sandbox.state === 'dead'
+    if (isLost) for (const head of state.store.layers.headsOf(sandbox.id)) state.layers.drop(head.id)
     state.store.forgetSandbox(sandbox.id)
     leaveCheckpoint(state, sandbox.checkpoint)
   })

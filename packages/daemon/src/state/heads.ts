@@ -1,5 +1,6 @@
 /** A sandbox writes to another layer from now on: what that means for the one it wrote to before. */
 import path from 'node:path'
+import type { LayerSize } from '../deltafs/layer-store.js'
 import { leaveCheckpoint } from './checkpoints.js'
 import type { SandboxRow } from './sandbox-table.js'
 import type { State } from './state.js'
@@ -11,12 +12,13 @@ export function freezeHead(
   head: string,
   checkpoint: string | null,
   isOnNewChain: boolean,
+  size?: LayerSize,
 ): void {
   const { layers, sandboxes } = state.store
   state.store.transaction(() => {
     // A mount that was not moved off them goes on showing them below the old head.
     if (!isOnNewChain) for (const held of layers.heldBy(sandbox.head)) layers.hold(head, held)
-    layers.setState(sandbox.head, 'frozen')
+    layers.freeze(sandbox.head, size)
     sandboxes.setHead(sandbox.id, head, checkpoint)
     state.layers.letGo(sandbox.head)
   })

@@ -79,6 +79,10 @@ export class LayerTable {
     return this.#statements.inState.all(state) as LayerRow[]
   }
 
+  doomed(limit: number): LayerRow[] {
+    return this.#statements.doomed.all(limit) as LayerRow[]
+  }
+
   above(id: string): LayerRow[] {
     return this.#statements.above.all(id) as LayerRow[]
   }
@@ -87,13 +91,19 @@ export class LayerTable {
     return this.#statements.headsOf.all(sandbox) as LayerRow[]
   }
 
-  /** Its directory says what it is. */
-  setRecorded(id: string): void {
-    this.#statements.setRecorded.run(id)
+  /** Never written again, and of this size where that is known already. */
+  freeze(id: string, size: { readonly bytes: number; readonly files: number } | undefined): void {
+    this.#statements.freeze.run(size?.bytes ?? null, size?.files ?? null, id)
   }
 
-  unrecorded(): LayerRow[] {
-    return this.#statements.unrecorded.all() as LayerRow[]
+  /** What its directory says of it is right again. */
+  setUpToDate(id: string): void {
+    this.#statements.setUpToDate.run(id)
+  }
+
+  /** What their directories say of them was right once. */
+  outdated(): LayerRow[] {
+    return this.#statements.outdated.all() as LayerRow[]
   }
 
   /** Heads whose chain holds the layer. */
@@ -163,15 +173,17 @@ const SQL = {
   insert: `INSERT INTO layers (id, family, parent, state, sandbox, target, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
   setState: 'UPDATE layers SET state = ? WHERE id = ?',
   setSize: 'UPDATE layers SET bytes = ?, files = ? WHERE id = ?',
-  moveParents: 'UPDATE layers SET parent = ?, recorded = 0 WHERE parent = ? AND id != ?',
+  moveParents: 'UPDATE layers SET parent = ?, outdated = 1 WHERE parent = ? AND id != ?',
   moveTargets: 'UPDATE layers SET target = ? WHERE target = ?',
   get: `SELECT ${COLUMNS} FROM layers WHERE id = ?`,
   ofFamily: `SELECT ${COLUMNS} FROM layers WHERE family = ?`,
   inState: `SELECT ${COLUMNS} FROM layers WHERE state = ?`,
+  doomed: `SELECT ${COLUMNS} FROM layers WHERE state = 'doomed' LIMIT ?`,
   above: `SELECT ${COLUMNS} FROM layers WHERE parent = ? AND state != 'doomed'`,
   headsOf: `SELECT ${COLUMNS} FROM layers WHERE sandbox = ? AND state = 'head'`,
-  setRecorded: 'UPDATE layers SET recorded = 1 WHERE id = ?',
-  unrecorded: `SELECT ${COLUMNS} FROM layers WHERE state = 'frozen' AND recorded = 0`,
+  freeze: `UPDATE layers SET state = 'frozen', bytes = ?, files = ? WHERE id = ?`,
+  setUpToDate: 'UPDATE layers SET outdated = 0 WHERE id = ?',
+  outdated: `SELECT ${COLUMNS} FROM layers WHERE state = 'frozen' AND outdated = 1`,
   headsAbove: `WITH RECURSIVE above (id, state) AS (
       SELECT id, state FROM layers WHERE parent = ?
       UNION ALL

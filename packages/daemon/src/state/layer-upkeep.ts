@@ -1,54 +1,50 @@
 /** What follows the freezing of a layer, in the background: it is measured, brought to disk, and its record is written. */
 import { EngineLostError } from '../engine/client.js'
 import type { LayerRow } from './layer-table.js'
+import { Pause } from './pause.js'
 import type { State } from './state.js'
+
+/** Who waits for the disk makes others wait for its journal: the disk is waited for once for many. */
+const PAUSE_MS = 500
 
 type Needed = Pick<State, 'log' | 'store' | 'families' | 'layers'>
 
 export class LayerUpkeep {
   readonly #state: Needed
-  readonly #measuring = new Map<string, Promise<void>>()
-  readonly #waiting = new Set<string>()
-  #working: Promise<void> | undefined
+  readonly #unrecorded = new Set<string>()
+  readonly #pause = new Pause()
+  #recording: Promise<void> | undefined
   #stopped = false
 
   constructor(state: Needed) {
     this.#state = state
   }
 
-  /** Those an earlier daemon did not come to. */
-  start(): void {
-    for (const { id } of this.#state.store.layers.unrecorded()) this.frozen(id)
+  /** What an earlier daemon did not come to. */
+  async start(): Promise<void> {
+    const { store, layers } = this.#state
+    const outdated = new Set(store.layers.outdated().map((layer) => layer.id))
+    for (const layer of store.layers.inState('frozen')) {
+      if (outdated.has(layer.id) || !(await layers.isRecorded(layer))) this.frozen(layer.id)
+      if (this.#stopped) return
+    }
   }
 
-  /** Measures it at once if it is small. The disk is waited for once for all that were frozen meanwhile. */
   frozen(id: string): void {
-    const layer = this.#state.store.layers.get(id)
-    const size = layer?.bytes === null ? this.#state.layers.measureSmall(layer) : undefined
-    if (size) this.#keep(id, size)
-    this.#waiting.add(id)
-    this.#working ??= this.#work()
+    this.#measure(id).catch((error) => this.#report(id, error))
+    this.#unrecorded.add(id)
+    this.#recording ??= this.#recordAll().finally(() => {
+      this.#recording = undefined
+    })
   }
 
-  /** Once the size of a frozen layer is known, if it can be. */
-  measured(id: string): Promise<void> {
-    const measuring = this.#measuring.get(id) ?? this.#measure(id)
-    this.#measuring.set(id, measuring)
-    const done = (): boolean => this.#measuring.delete(id)
-    measuring.then(done, done)
-    return measuring
-  }
-
+  /** Small ones are measured when they are frozen. */
   async #measure(id: string): Promise<void> {
     const { store, families, layers } = this.#state
     const layer = store.layers.get(id)
     const live = families.get(layer?.family ?? '')
     if (layer?.bytes !== null || !live) return
-    this.#keep(id, await live.client.request('layer.measure', { dir: layers.directory(layer) }))
-  }
-
-  #keep(id: string, { bytes, files }: { bytes: number; files: number }): void {
-    const { store } = this.#state
+    const { bytes, files } = await live.client.request('layer.measure', { dir: layers.directory(layer) })
     store.transaction(() => {
       store.layers.setSize(id, bytes, files)
       store.checkpoints.setFileBytes(id, bytes)
@@ -57,18 +53,21 @@ export class LayerUpkeep {
 
   async stop(): Promise<void> {
     this.#stopped = true
-    await this.#working
+    this.#pause.end()
+    await this.#recording
   }
 
-  async #work(): Promise<void> {
-    await afterOthers()
-    while (!this.#stopped && this.#waiting.size > 0) {
-      const batch = [...this.#waiting]
-      this.#waiting.clear()
-      await this.#sync(batch)
-      for (const id of batch) await this.#attend(id)
+  async #recordAll(): Promise<void> {
+    while (this.#unrecorded.size > 0) {
+      await this.#pause.take(PAUSE_MS)
+      const batch = [...this.#unrecorded]
+      this.#unrecorded.clear()
+      if (!this.#stopped) await this.#sync(batch)
+      for (const id of batch) {
+        if (this.#stopped) return
+        await this.#record(this.#state.store.layers.get(id)).catch((error) => this.#report(id, error))
+      }
     }
-    this.#working = undefined
   }
 
   /** All layers lie on one file system: syncing any of them is enough. */
@@ -88,29 +87,20 @@ export class LayerUpkeep {
     }
   }
 
-  async #attend(id: string): Promise<void> {
-    if (this.#stopped) return
-    try {
-      await this.measured(id)
-      await this.#record(this.#state.store.layers.get(id))
-    } catch (error) {
-      const isGone = this.#state.store.layers.get(id)?.state !== 'frozen'
-      if (isGone || error instanceof EngineLostError) return
-      this.#state.log.error({ layer: id, err: error }, 'a layer stays without its record')
-    }
-  }
-
   async #record(layer: LayerRow | undefined): Promise<void> {
-    if (layer?.state !== 'frozen' || layer.bytes === null) return
+    if (layer?.state !== 'frozen') return
     const { id, family, parent, bytes } = layer
     const createdAt = new Date(layer.createdAt).toISOString()
     await this.#state.layers.record({ id, family, parent, createdAt, bytes })
+    const now = this.#state.store.layers.get(id)
     // It may have come to stand on another one while that was written; that is written next.
-    if (this.#state.store.layers.get(id)?.parent === parent) this.#state.store.layers.setRecorded(id)
+    if (now?.parent === parent) this.#state.store.layers.setUpToDate(id)
   }
-}
 
-/** Whoever waits for a reply gets it first. */
-function afterOthers(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve))
+  /** One that was removed meanwhile, or whose engine went, is nobody's any more. */
+  #report(id: string, error: unknown): void {
+    if (this.#stopped || error instanceof EngineLostError) return
+    if (this.#state.store.layers.get(id)?.state !== 'frozen') return
+    this.#state.log.error({ layer: id, err: error }, 'a layer stays without its size or its record')
+  }
 }

@@ -3,16 +3,19 @@ import type { Logger } from 'pino'
 import type { LayerRecord, LayerSize, LayerStore } from '../deltafs/layer-store.js'
 import { newHolderId, newLayerId } from './ids.js'
 import type { LayerRow, NewLayer } from './layer-table.js'
+import { Pause } from './pause.js'
 import type { Store } from './store.js'
 
 /** Directories removed by one run of `rm`. */
-const BATCH = 64
+const BATCH = 256
+const PAUSE_MS = 100
 
 export class Layers {
   readonly #store: Store
   readonly #disk: LayerStore
   readonly #log: Logger
   #removing: Promise<void> | undefined
+  readonly #pause = new Pause()
   #stopped = false
 
   constructor(store: Store, disk: LayerStore, log: Logger) {
@@ -115,10 +118,10 @@ export class Layers {
   }
 
   async #removeAll(): Promise<void> {
-    // What is doomed in this turn of the event loop goes with the first batch.
-    await new Promise(setImmediate)
+    // Starting `rm` takes a millisecond of the one thread there is: what is doomed shortly after goes with the first.
+    await this.#pause.take(PAUSE_MS)
     while (!this.#stopped) {
-      const doomed = this.#store.layers.inState('doomed').slice(0, BATCH)
+      const doomed = this.#store.layers.doomed(BATCH)
       if (doomed.length === 0) return
       await this.#disk.remove(doomed)
       this.#store.transaction(() => {
@@ -129,11 +132,16 @@ export class Layers {
 
   async stop(): Promise<void> {
     this.#stopped = true
+    this.#pause.end()
     await this.#removing
   }
 
   measureSmall(layer: Pick<LayerRow, 'family' | 'id'>): LayerSize | undefined {
     return this.#disk.measureSmall(layer)
+  }
+
+  isRecorded(layer: Pick<LayerRow, 'family' | 'id'>): Promise<boolean> {
+    return this.#disk.isRecorded(layer)
   }
 
   record(record: LayerRecord): Promise<void> {

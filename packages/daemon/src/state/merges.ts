@@ -33,7 +33,8 @@ export class Merges {
   /** In the background, when the chain is deep. */
   consider(family: string, top: string): void {
     const limit = this.#state.config.mergeDepth
-    if (this.#waiting.has(family) || this.#stopped || this.#runIn(top, limit).length === 0) return
+    if (this.#stopped || this.#waiting.has(family)) return
+    if (this.#state.store.layers.depth(top) <= limit) return
     this.#waiting.add(family)
     this.#inTurn(family, () => {
       this.#waiting.delete(family)

@@ -10,8 +10,12 @@ import { ProcessTable } from './process-table.js'
 import { SandboxTable } from './sandbox-table.js'
 
 const SCHEMA_VERSION = 2
-const ROOM_BYTES = 2 * 1024 * 1024
+const ROOM_BYTES = 4 * 1024 * 1024
+/** Of 4 KiB; less than there is room for in the log. */
+const LOG_MAX_PAGES = 900
+const LOOK_MS = 100
 
+/** An index costs each checkpoint a page more to write: only what is looked for under way has one. */
 const SCHEMA = `
   CREATE TABLE families (
     id TEXT PRIMARY KEY,
@@ -42,12 +46,11 @@ const SCHEMA = `
     target TEXT,
     bytes INTEGER,
     files INTEGER,
-    recorded INTEGER NOT NULL DEFAULT 0,
+    outdated INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
   );
-  CREATE INDEX layers_by_family ON layers (family);
   CREATE INDEX layers_by_parent ON layers (parent);
-  CREATE INDEX layers_by_sandbox ON layers (sandbox) WHERE sandbox IS NOT NULL;
+  CREATE INDEX layers_doomed ON layers (state) WHERE state = 'doomed';
   CREATE TABLE holds (
     holder TEXT NOT NULL,
     layer TEXT NOT NULL,
@@ -69,8 +72,6 @@ const SCHEMA = `
     file_bytes INTEGER,
     created_at INTEGER NOT NULL
   );
-  CREATE INDEX checkpoints_by_family ON checkpoints (family);
-  CREATE INDEX checkpoints_by_sandbox ON checkpoints (sandbox);
   CREATE INDEX checkpoints_by_parent ON checkpoints (parent);
   CREATE INDEX checkpoints_by_layer ON checkpoints (layer);
   CREATE TABLE processes (
@@ -108,9 +109,11 @@ export class Store {
   readonly processes: ProcessTable
   readonly applied: AppliedTable
   readonly #db: Database.Database
+  readonly #rest: NodeJS.Timeout
 
   constructor(db: Database.Database) {
     this.#db = db
+    this.#rest = foldLogAtRest(db)
     this.families = new FamilyTable(db)
     this.sandboxes = new SandboxTable(db)
     this.layers = new LayerTable(db)
@@ -140,6 +143,7 @@ export class Store {
   }
 
   close(): void {
+    clearInterval(this.#rest)
     this.#db.close()
   }
 }
@@ -184,7 +188,7 @@ function migrate(db: Database.Database, paths: Paths): void {
  * is rewritten from its start after each checkpoint and the database keeps the pages that were freed.
  */
 function reserveRoom(db: Database.Database): void {
-  db.pragma('wal_autocheckpoint = 200')
+  db.pragma(`wal_autocheckpoint = ${LOG_MAX_PAGES}`)
   db.exec(`
     CREATE TABLE IF NOT EXISTS room (filler BLOB);
     INSERT INTO room VALUES (zeroblob(${ROOM_BYTES}));
@@ -200,4 +204,20 @@ async function lockedBy(paths: Paths, cause: unknown): Promise<DeltaBoxError> {
     `cannot use ${paths.dataDir}: ${other ? `the daemon with pid ${other.pid} uses it` : 'a daemon that is just starting uses it'}`,
     { cause, details: { path: paths.dataDir, pid: other?.pid ?? null } },
   )
+}
+
+/** The log becomes part of the database while nothing else happens: that waits for the disk. */
+function foldLogAtRest(db: Database.Database): NodeJS.Timeout {
+  const changes = db.prepare('SELECT total_changes() AS count')
+  const count = (): number => (changes.get() as { count: number }).count
+  let seen = count()
+  let folded = seen
+  return setInterval(() => {
+    const now = count()
+    if (now === seen && now !== folded) {
+      db.pragma('wal_checkpoint(PASSIVE)')
+      folded = now
+    }
+    seen = now
+  }, LOOK_MS).unref()
 }

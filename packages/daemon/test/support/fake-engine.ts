@@ -43,6 +43,7 @@ class FakeEngine {
       return { initPid: 1, stopped: 3, timings: {} }
     },
     'cells.warm': ({ count }) => ({ count }),
+    'layer.sync': () => ({}),
     'layer.measure': () => ({ bytes: 4096, files: 1 }),
     'layers.merge': ({ into }) => {
       writeFileSync(path.join(into, 'merged'), '')
