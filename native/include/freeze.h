@@ -2,9 +2,14 @@
 #pragma once
 
 #include <signal.h>
+#include <sys/ptrace.h>
 
 #include "arch.h"
 #include "sandbox.h"
+
+/* EXITKILL: what the engine has stopped must not run on with code of ours in it when the engine dies. Its filters are
+ * not suspended here: a thread that is seized runs on for a moment. */
+#define FREEZE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)
 
 struct thread {
     pid_t tid;         /* as the engine sees it */

@@ -224,16 +224,13 @@ static int seize_failed(const struct subject *subject, pid_t tid, int num, struc
     return -1;
 }
 
-/* EXITKILL: what the engine has stopped must not run on with code of ours in it when the engine dies. */
-#define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP)
-
 /* Returns 1 for a new thread, 0 for none, -1 with an obstacle. */
 static int seize_thread(struct subject *subject, pid_t tid, struct obstacles *obstacles)
 {
     if (has_thread(subject, tid)) {
         return 0;
     }
-    if (ptrace(PTRACE_SEIZE, tid, 0, TRACE_OPTIONS) < 0) {
+    if (ptrace(PTRACE_SEIZE, tid, 0, FREEZE_OPTIONS) < 0) {
         int result = seize_failed(subject, tid, errno, obstacles);
         if (result <= 0) {
             return result;

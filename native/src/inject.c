@@ -195,6 +195,14 @@ static int block_signals(struct thread *thread)
     return 0;
 }
 
+/* A filter of the program's own may refuse what we call. None is suspended but while code of ours is all that runs. */
+static int suspend_filters(const struct thread *thread, bool suspend)
+{
+    const unsigned long options = FREEZE_OPTIONS | (suspend ? PTRACE_O_SUSPEND_SECCOMP : 0);
+
+    return ptrace(PTRACE_SETOPTIONS, thread->tid, 0, options) < 0 ? -errno : 0;
+}
+
 /* A page that may be written and run is refused where a process has asked for that; then in two steps. */
 static int64_t map_area(struct inject *inject)
 {
@@ -238,7 +246,7 @@ static int put_back(struct inject *inject)
         thread->gone = true;
         return -errno;
     }
-    if ((result = go(thread, GOAL_EVENT_STOP)) < 0 ||
+    if ((result = go(thread, GOAL_EVENT_STOP)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
         (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
@@ -256,7 +264,7 @@ int inject_begin(struct inject *inject, struct subject *subject, struct thread *
         return result;
     }
     leave_restartable_sequence(subject, thread);
-    if ((result = block_signals(thread)) < 0) {
+    if ((result = suspend_filters(thread, true)) < 0 || (result = block_signals(thread)) < 0) {
         return result;
     }
     int64_t at = map_area(inject);
