@@ -92,6 +92,7 @@ struct unit {
     uint64_t vdso;
     int *numbers; /* the descriptors it has, ascending */
     size_t number_count;
+    int highest;           /* of those that change */
     struct inject *inject; /* NULL when nothing of it has to be changed */
     int socket;            /* our end */
     int sockets[2];        /* the numbers inside */
@@ -165,6 +166,8 @@ int move_enter(struct move *move, struct err *err);
 int move_leave(struct move *move, struct err *err);
 int move_deliver(struct move *move, bool old, struct err *err);
 int move_swap(struct move *move, bool old, struct err *err);
+/* After a swap back: whether everyone has the old descriptions again. */
+bool move_is_back(const struct move *move);
 /* Closes in the processes what was delivered and has not taken a place. */
 void move_close_delivered(struct move *move);
 

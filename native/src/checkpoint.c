@@ -181,9 +181,10 @@ static int swap(struct checkpoint *this, struct err *err)
 
 static void swap_back(struct checkpoint *this)
 {
-    struct err err = {0};
+    struct err err = {.message = "swap back", .object = "a process is between two trees"};
 
-    if (move_deliver(&this->move, true, &err) < 0 || move_swap(&this->move, true, &err) < 0) {
+    if (move_deliver(&this->move, true, &err) < 0 || move_swap(&this->move, true, &err) < 0 ||
+        !move_is_back(&this->move)) {
         /* a process that is left between two trees must not run on */
         log_line("%s: %s %s; the sandbox is ended", this->sandbox->id, err.message, err.object);
         sandbox_signal(this->sandbox, SIGKILL);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -467,6 +468,11 @@ static int collect_place(struct move *move, size_t index, bool is_root, struct e
         return err_system(err, errno, "look at directory", "process %d", unit->subject->inner);
     }
     if (description && !is_root_of(move, description)) {
+        if (is_root && !thread_is_capable(unit->thread, CAP_SYS_CHROOT)) {
+            obstacle_add(&move->obstacles, unit->subject, description->was, true,
+                         "it has this root directory and may not change it");
+            return -1;
+        }
         move->places = grown(move->places, move->place_count, sizeof *move->places);
         move->places[move->place_count++] =
             (struct place){.unit = index, .is_root = is_root, .description = description};

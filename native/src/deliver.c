@@ -2,6 +2,7 @@
  * `old` the old descriptions are delivered, which undoes a swap. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "fd.h"
@@ -66,8 +68,11 @@ static void want(struct unit *unit, struct description *description)
 static void find_wants(struct move *move)
 {
     for (size_t i = 0; i < move->holder_count; i++) {
-        if (is_moved(move->holders[i].description)) {
-            want(&move->units[move->holders[i].unit], move->holders[i].description);
+        const struct holder *holder = &move->holders[i];
+        struct unit *unit = &move->units[holder->unit];
+        if (is_moved(holder->description)) {
+            want(unit, holder->description);
+            unit->highest = holder->fd > unit->highest ? holder->fd : unit->highest;
         }
     }
     for (size_t i = 0; i < move->mapping_count; i++) {
@@ -86,11 +91,14 @@ static void find_wants(struct move *move)
 
 /* ---- entering and leaving ---- */
 
-/* What is delivered needs numbers for a moment. Without the right to lift the hard limit that has to be enough. */
+/* What is delivered needs numbers for a moment, and may go to numbers above a limit that was lowered since. Without the
+ * right to lift the hard limit that has to be enough. */
 static int raise_limit(struct unit *unit)
 {
     struct rlimit limit;
-    const rlim_t needed = unit->number_count + unit->wanted_count + SPARE_DESCRIPTORS;
+    const rlim_t highest = (rlim_t)unit->highest;
+    const rlim_t count = unit->number_count > highest ? unit->number_count : highest;
+    const rlim_t needed = count + unit->wanted_count + SPARE_DESCRIPTORS;
 
     if (prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0) {
         return -errno;
@@ -108,7 +116,9 @@ static int raise_limit(struct unit *unit)
         return -errno;
     }
     unit->limit_raised = true;
-    return 0;
+    return prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0 ? -errno
+           : limit.rlim_cur <= highest                                 ? -EMFILE
+                                                                       : 0;
 }
 
 static void restore_limit(struct unit *unit)
@@ -324,11 +334,30 @@ static int deliver(struct unit *unit, bool old, struct err *err)
     return 0;
 }
 
+/* What has not taken a place keeps no number that the old descriptions may need. */
+static void close_arrived(struct unit *unit)
+{
+    inject_clear(unit->inject);
+    for (size_t i = 0; i < unit->wanted_count; i++) {
+        inject_add_free(unit->inject, SYS_close, (uint64_t)unit->arrived[i], 0, 0, 0, 0, 0);
+        if (unit->inject->count == INJECT_CALLS || i + 1 == unit->wanted_count) {
+            inject_run(unit->inject);
+            inject_clear(unit->inject);
+        }
+    }
+}
+
 int move_deliver(struct move *move, bool old, struct err *err)
 {
     for (size_t i = 0; i < move->unit_count; i++) {
         struct unit *unit = &move->units[i];
-        if (unit->inject && !is_gone(unit) && deliver(unit, old, err) < 0 && has_failed(move, unit, err)) {
+        if (!unit->inject || is_gone(unit) || (old && !unit->swapped)) {
+            continue;
+        }
+        if (old) {
+            close_arrived(unit);
+        }
+        if (deliver(unit, old, err) < 0 && has_failed(move, unit, err)) {
             return -1;
         }
     }
@@ -384,9 +413,17 @@ void move_close_delivered(struct move *move)
 
 struct swap {
     struct unit *unit;
+    bool old;
     size_t next; /* in `arrived` */
     struct err *err;
 };
+
+/* On the way back what could not be done forth need not succeed: where it has led is looked at afterwards. */
+static void add_call(struct swap *swap, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                     uint64_t e, uint64_t f)
+{
+    (swap->old ? inject_add_free : inject_add)(swap->unit->inject, number, a, b, c, d, e, f);
+}
 
 /* Keeps room in the batch for what belongs together. */
 static int make_room(struct swap *swap, size_t calls)
@@ -412,8 +449,8 @@ static int swap_holders(struct move *move, size_t index, struct swap *swap)
         if (make_room(swap, 2) < 0) {
             return -1;
         }
-        inject_add(inject, SYS_dup3, number, (uint64_t)holder->fd, holder->close_on_exec ? O_CLOEXEC : 0, 0,
-                   0, 0);
+        add_call(swap, SYS_dup3, number, (uint64_t)holder->fd, holder->close_on_exec ? O_CLOEXEC : 0, 0, 0,
+                 0);
         inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
     }
     return 0;
@@ -429,11 +466,14 @@ static int swap_mappings(struct move *move, size_t index, struct swap *swap)
             continue;
         }
         uint64_t number = arrived(swap);
-        if (make_room(swap, 2 + MAPPING_LOOKS) < 0) {
+        if (make_room(swap, 3 + MAPPING_LOOKS) < 0) {
             return -1;
         }
-        inject_add(inject, SYS_mmap, mapping->start, mapping->end - mapping->start,
-                   (uint64_t)mapping->protection, MAP_SHARED | MAP_FIXED, number, mapping->offset);
+        if (mapping->locked) { /* or it would count twice for a moment */
+            add_call(swap, SYS_munlock, mapping->start, mapping->end - mapping->start, 0, 0, 0, 0);
+        }
+        add_call(swap, SYS_mmap, mapping->start, mapping->end - mapping->start, (uint64_t)mapping->protection,
+                 MAP_SHARED | MAP_FIXED, number, mapping->offset);
         maps_add_looks(inject, mapping);
         inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
     }
@@ -455,9 +495,9 @@ static int swap_places(struct move *move, size_t index, struct swap *swap)
             if (make_room(swap, 3) < 0) {
                 return -1;
             }
-            inject_add(inject, SYS_fchdir, number, 0, 0, 0, 0, 0);
+            add_call(swap, SYS_fchdir, number, 0, 0, 0, 0, 0);
             if (place->is_root) {
-                inject_add(inject, SYS_chroot, dot, 0, 0, 0, 0, 0);
+                add_call(swap, SYS_chroot, dot, 0, 0, 0, 0, 0);
             }
             inject_add_free(inject, SYS_close, number, 0, 0, 0, 0, 0);
         }
@@ -497,21 +537,51 @@ static int swap_locks(struct move *move, size_t index, struct swap *swap)
     return 0;
 }
 
-static int swap_unit(struct move *move, size_t index, struct err *err)
+/* The right to search a directory is asked of whoever enters it, also of one that stands in it already. */
+static int open_ways(const struct move *move, size_t index, bool old, bool open)
 {
-    struct swap swap = {.unit = &move->units[index], .err = err};
+    if (thread_is_capable(move->units[index].thread, CAP_DAC_OVERRIDE)) {
+        return 0;
+    }
+    for (size_t i = 0; i < move->place_count; i++) {
+        const struct description *description = move->places[i].description;
+        const mode_t mode = description->st.st_mode & 07777, all = S_IXUSR | S_IXGRP | S_IXOTH;
+        char link[32];
+        if (move->places[i].unit != index || !is_moved(description) || (mode & all) == all) {
+            continue;
+        }
+        snprintf(link, sizeof link, "/proc/self/fd/%d", old ? description->old : description->new);
+        if (chmod(link, open ? mode | all : mode) < 0) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+static int swap_all(struct move *move, size_t index, struct swap *swap)
+{
+    return swap_holders(move, index, swap) < 0 || swap_mappings(move, index, swap) < 0 ||
+                   swap_places(move, index, swap) < 0
+               ? -1
+               : run(swap->unit, "swap", swap->err);
+}
+
+static int swap_unit(struct move *move, size_t index, bool old, struct err *err)
+{
+    struct swap swap = {.unit = &move->units[index], .old = old, .err = err};
     static const char dot[] = ".";
 
     int result = subject_write(swap.unit->subject, inject_data(swap.unit->inject), dot, sizeof dot);
+    result = result == 0 ? open_ways(move, index, old, true) : result;
     if (result < 0) {
         return unit_failed(swap.unit, result, "swap", err);
     }
-    if (swap_holders(move, index, &swap) < 0 || swap_mappings(move, index, &swap) < 0 ||
-        swap_places(move, index, &swap) < 0 || run(swap.unit, "swap", err) < 0 ||
-        swap_locks(move, index, &swap) < 0) {
-        return -1;
+    result = swap_all(move, index, &swap);
+    int closed = open_ways(move, index, old, false);
+    if (result == 0 && closed < 0) {
+        return unit_failed(swap.unit, closed, "swap", err);
     }
-    return run(swap.unit, "lock", err);
+    return result < 0 || swap_locks(move, index, &swap) < 0 ? -1 : run(swap.unit, "lock", err);
 }
 
 /* The engine's own open files. */
@@ -533,10 +603,56 @@ int move_swap(struct move *move, bool old, struct err *err)
             continue;
         }
         unit->swapped = true;
-        if (swap_unit(move, i, err) < 0 && !is_gone(unit)) {
+        if (swap_unit(move, i, old, err) < 0 && !is_gone(unit)) {
             return -1;
         }
     }
     swap_own(move, old);
     return 0;
+}
+
+static bool leads_back(const struct move *move, const struct description *description, const char *link)
+{
+    cleanup_fd fd = open(link, O_PATH | O_CLOEXEC);
+
+    return fd >= 0 && move_tree_of(move, fd) == description->tree;
+}
+
+static bool was_swapped(const struct move *move, size_t index, const struct description *description)
+{
+    const struct unit *unit = &move->units[index];
+
+    return unit->swapped && !is_gone(unit) && is_moved(description);
+}
+
+bool move_is_back(const struct move *move)
+{
+    char link[96];
+    bool back = true;
+
+    for (size_t i = 0; back && i < move->holder_count; i++) {
+        const struct holder *holder = &move->holders[i];
+        if (was_swapped(move, holder->unit, holder->description)) {
+            snprintf(link, sizeof link, "/proc/%d/fd/%d", move->units[holder->unit].thread->tid, holder->fd);
+            back = leads_back(move, holder->description, link);
+        }
+    }
+    for (size_t i = 0; back && i < move->mapping_count; i++) {
+        const struct mapping *mapping = &move->mappings[i];
+        if (was_swapped(move, mapping->unit, mapping->description)) {
+            snprintf(link, sizeof link, "/proc/%d/map_files/%llx-%llx",
+                     move->units[mapping->unit].thread->tid, (unsigned long long)mapping->start,
+                     (unsigned long long)mapping->end);
+            back = leads_back(move, mapping->description, link);
+        }
+    }
+    for (size_t i = 0; back && i < move->place_count; i++) {
+        const struct place *place = &move->places[i];
+        if (was_swapped(move, place->unit, place->description)) {
+            snprintf(link, sizeof link, "/proc/%d/%s", move->units[place->unit].thread->tid,
+                     place->is_root ? "root" : "cwd");
+            back = leads_back(move, place->description, link);
+        }
+    }
+    return back;
 }

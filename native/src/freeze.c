@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -442,6 +443,15 @@ void freeze_release(const siginfo_t *stop)
     int signal = EVENT_OF(stop->si_status) == PTRACE_EVENT_STOP ? 0 : SIGNAL_OF(stop->si_status);
 
     ptrace(PTRACE_DETACH, stop->si_pid, 0, signal);
+}
+
+bool thread_is_capable(const struct thread *thread, int capability)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = thread->tid};
+    struct __user_cap_data_struct data[2];
+
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[capability / 32].effective & (1U << (capability % 32))) != 0;
 }
 
 struct thread *subject_thread(const struct subject *subject)

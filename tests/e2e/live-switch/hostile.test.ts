@@ -1,0 +1,86 @@
+/** Programs that would use a checkpoint to get more than they have, or make it harm others. */
+import { setTimeout as pause } from 'node:timers/promises'
+import type { DeltaBoxError } from 'deltabox'
+import { describe, expect, it } from 'vitest'
+import { useStage } from './support/stage.js'
+
+const stage = useStage()
+
+/** The reasons of a checkpoint that is refused. */
+async function refusal(taken: Promise<unknown>): Promise<string[]> {
+  const error = (await taken.then(
+    () => expect.unreachable('it was taken'),
+    (reason) => reason,
+  )) as DeltaBoxError & { details?: { objects?: { object: string; reason: string }[] } }
+  expect(error.code).toBe('checkpoint_refused')
+  return (error.details?.objects ?? []).map(({ object, reason }) => `${object}: ${reason}`)
+}
+
+describe('the system call filter', () => {
+  it('holds for threads that are about to be stopped', async () => {
+    const scene = await stage.scene()
+    const spinning = await scene.box.commands.start([
+      'python3',
+      '-uc',
+      `
+import os, ctypes
+for _ in range(3):
+    if os.fork() == 0:
+        break
+unshare = ctypes.CDLL(None).unshare
+while unshare(0x10020000) != 0: # a user and a mount namespace
+    pass
+print("out")`,
+    ])
+    let output = ''
+    spinning.stdout.on('data', (data) => {
+      output += data
+    })
+    await pause(300)
+    for (let round = 0; round < 20; round++) {
+      await scene.sh('date > /srv/f')
+      await scene.checkpoint()
+    }
+    expect(output).toBe('')
+  })
+})
+
+describe('a process that may not do again what it did', () => {
+  it('stays in a directory that it may no longer enter', async () => {
+    const scene = await stage.scene()
+    await scene.sh('mkdir -m 700 /srv/private; touch /srv/private/f')
+    const py = await scene.python({ cwd: '/srv/private' })
+    await py.do('os.setgid(1000); os.setuid(1000)')
+    await scene.quietCheckpoint()
+    expect(await py.do('os.getcwd()')).toBe('/srv/private')
+    expect(await py.do('failure(os.stat, "f")')).toBe('EACCES')
+    expect(await scene.sh('stat -c %a /srv/private')).toBe('700\n')
+  })
+
+  it('is named when it may not change its root directory again', async () => {
+    const scene = await stage.scene()
+    const py = await scene.python()
+    await py.do('os.mkdir("jail"); os.chroot("jail"); os.chdir("/"); os.setgid(1000); os.setuid(1000)')
+    expect(await refusal(scene.box.checkpoint())).toEqual([
+      '/srv/jail: it has this root directory and may not change it',
+    ])
+    expect(await py.do('os.listdir("/")')).toEqual([])
+  })
+
+  it('lives on when the swap of its memory fails, and all others do', async () => {
+    const scene = await stage.scene()
+    const [py, other] = [await scene.python(), await scene.python()]
+    await other.do('fd = os.open("g", os.O_RDWR | os.O_CREAT); os.write(fd, b"1")')
+    await py.do(`
+      fd = os.open("f", os.O_RDWR | os.O_CREAT)
+      os.ftruncate(fd, 1 << 20)
+      memory = mmap.mmap(fd, 1 << 20)
+      LIBC.mlockall(2) # of what is mapped from now on
+      import resource
+      resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 16, 1 << 16))`)
+    await expect(scene.box.checkpoint()).rejects.toThrow('swap')
+    await py.do('memory[0:1] = b"x"; os.pwrite(fd, b"y", 1)')
+    await other.do('os.write(fd, b"2")')
+    expect(await scene.sh('head -c 2 /srv/f; cat /srv/g')).toBe('xy12')
+  })
+})
