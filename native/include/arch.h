@@ -32,6 +32,10 @@ void arch_set_ip(struct arch_regs *regs, uint64_t ip);
 /* True when it was stopped in a system call, not in the program's own code. */
 bool arch_in_call(const struct arch_regs *regs);
 
+/* Overlayfs lets a call on a file fail with EINTR when it is interrupted while it waits for another one on the same
+ * file, which no program expects. Such a call has done nothing; it is made to begin again. Returns whether it was one. */
+bool arch_begin_file_call_again(struct arch_regs *regs);
+
 extern const uint8_t arch_enter_kernel[];
 extern const size_t arch_enter_kernel_size;
 /* Registers for one system call by the instruction at `at`. */

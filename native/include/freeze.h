@@ -6,6 +6,7 @@
 
 #include "arch.h"
 #include "sandbox.h"
+#include "urgency.h"
 
 /* EXITKILL: what the engine has stopped must not run on with code of ours in it when the engine dies. Its filters are
  * not suspended here: a thread that is seized runs on for a moment. */
@@ -20,6 +21,7 @@ struct thread {
     bool stop_pending; /* a SIGSTOP came while it did */
     struct arch_regs regs;
     uint64_t mask; /* blocked signals */
+    struct urgency urgency;
 };
 
 /* A frozen process. */
@@ -35,6 +37,7 @@ struct subject {
 struct frozen {
     struct subject *subjects;
     size_t count;
+    struct urgency urgency; /* the engine's own */
 };
 
 /* What cannot be checkpointed, or not now: told to the user by process and object. */

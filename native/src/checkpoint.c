@@ -273,15 +273,25 @@ static void commit(struct checkpoint *this)
     struct sandbox *sandbox = this->sandbox;
     struct err err = {0};
 
+    uint64_t start = now_usec();
     sandbox->carried = layer_print(this->head, sandbox->base, CARRIED_MAX);
-    leave(this);
-    if (root_drop(sandbox->cell, sandbox->trees[0], &err) < 0) {
-        log_line("%s: %s", sandbox->id, err.message);
-    }
+    /* what a program closes must be closed then, or a file it has written could not be executed yet */
+    move_close_new(&this->move);
     watches_moved(&this->move);
     held_clean_layer(&this->move);
     held_commit(&this->move);
+    out_key_uint(this->timings, "settle", now_usec() - start);
+    start = now_usec();
+    leave(this);
+    out_key_uint(this->timings, "leave processes", now_usec() - start);
+    start = now_usec();
+    if (root_drop(sandbox->cell, sandbox->trees[0], &err) < 0) {
+        log_line("%s: %s", sandbox->id, err.message);
+    }
+    out_key_uint(this->timings, "drop root", now_usec() - start);
+    start = now_usec();
     thaw_all(this);
+    out_key_uint(this->timings, "thaw", now_usec() - start);
     out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at);
     held_release(&this->move, this->trees[0]);
     move_forget(&this->move);

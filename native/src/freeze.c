@@ -354,6 +354,7 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
 {
     int found;
 
+    urgency_raise(&frozen->urgency, 0);
     do {
         struct pids pids = {0};
         if (sandbox->cgroup.v2_fd >= 0) {
@@ -371,6 +372,18 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
     return found != 0 || obstacles->count > 0 ? -1 : 0;
 }
 
+static void mend_calls(const struct subject *subject)
+{
+    struct arch_regs regs;
+
+    for (size_t i = 0; i < subject->thread_count; i++) {
+        const struct thread *thread = &subject->threads[i];
+        if (!thread->gone && arch_get_regs(thread->tid, &regs) == 0 && arch_begin_file_call_again(&regs)) {
+            arch_set_regs(thread->tid, &regs);
+        }
+    }
+}
+
 static int open_subject(struct subject *subject, struct obstacles *obstacles, struct err *err)
 {
     char path[64], status[4096];
@@ -379,10 +392,12 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
     if (!thread) {
         return 0;
     }
+    mend_calls(subject);
     if (arch_get_regs(thread->tid, &thread->regs) < 0) {
         thread->gone = true;
         return 0;
     }
+    urgency_raise(&thread->urgency, thread->tid);
     if (arch_is_foreign(&thread->regs)) {
         obstacle_add(obstacles, subject, "the process itself", true, "it is a 32-bit program");
         return -1;
@@ -423,6 +438,7 @@ void thaw(struct frozen *frozen)
         struct subject *subject = &frozen->subjects[i];
         for (size_t j = 0; j < subject->thread_count; j++) {
             struct thread *thread = &subject->threads[j];
+            urgency_drop(&thread->urgency, thread->tid);
             if (thread->stands && !thread->gone) {
                 ptrace(PTRACE_DETACH, thread->tid, 0, 0);
             }
@@ -434,6 +450,7 @@ void thaw(struct frozen *frozen)
         fd_close(&subject->memory);
         free(subject->threads);
     }
+    urgency_drop(&frozen->urgency, 0);
     free(frozen->subjects);
     *frozen = (struct frozen){0};
 }

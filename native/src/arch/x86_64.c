@@ -46,6 +46,36 @@ __asm__(".pushsection .rodata\n"
 _Static_assert(sizeof(struct arch_call) == 64, "the interpreter steps by 64 bytes");
 _Static_assert(SIGTRAP == 5, "the interpreter ends with this signal");
 
+#define BEGIN_AGAIN (-513) /* the kernel's ERESTARTNOINTR */
+
+static bool is_file_call(int64_t number)
+{
+    static const int calls[] = {
+        SYS_open,      SYS_openat,    SYS_openat2,     SYS_creat,     SYS_rename,      SYS_renameat,
+        SYS_renameat2, SYS_unlink,    SYS_unlinkat,    SYS_mkdir,     SYS_mkdirat,     SYS_rmdir,
+        SYS_link,      SYS_linkat,    SYS_symlink,     SYS_symlinkat, SYS_mknod,       SYS_mknodat,
+        SYS_chmod,     SYS_fchmod,    SYS_fchmodat,    SYS_chown,     SYS_lchown,      SYS_fchown,
+        SYS_fchownat,  SYS_utime,     SYS_utimes,      SYS_utimensat, SYS_futimesat,   SYS_truncate,
+        SYS_ftruncate, SYS_setxattr,  SYS_lsetxattr,   SYS_fsetxattr, SYS_removexattr, SYS_lremovexattr,
+        SYS_bind,      SYS_fallocate, SYS_fremovexattr};
+
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        if (calls[i] == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool arch_begin_file_call_again(struct arch_regs *regs)
+{
+    if ((int64_t)regs->user.rax != -EINTR || !is_file_call((int64_t)regs->user.orig_rax)) {
+        return false;
+    }
+    regs->user.rax = (unsigned long long)BEGIN_AGAIN;
+    return true;
+}
+
 const uint8_t arch_enter_kernel[] = {0x0f, 0x05};
 const size_t arch_enter_kernel_size = sizeof arch_enter_kernel;
 

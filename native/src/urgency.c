@@ -1,0 +1,24 @@
+#include "urgency.h"
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define RESET_ON_FORK 1u
+
+void urgency_raise(struct urgency *urgency, pid_t tid)
+{
+    const struct scheduling urgent = {
+        .size = sizeof urgent, .policy = SCHED_RR, .flags = RESET_ON_FORK, .priority = 1};
+
+    urgency->raised = syscall(SYS_sched_getattr, tid, &urgency->usual, sizeof urgency->usual, 0) == 0 &&
+                      syscall(SYS_sched_setattr, tid, &urgent, 0) == 0;
+}
+
+void urgency_drop(struct urgency *urgency, pid_t tid)
+{
+    if (urgency->raised) {
+        syscall(SYS_sched_setattr, tid, &urgency->usual, 0);
+        urgency->raised = false;
+    }
+}
