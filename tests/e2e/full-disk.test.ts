@@ -59,6 +59,34 @@ describe('on a full disk', () => {
     await other.kill()
   })
 
+  it('checkpoints, rollbacks and forks are made or say so, and lose nothing', async () => {
+    const own = await Sandbox.create({ client })
+    await own.files.write('/root/f', 'one')
+    const first = await own.checkpoint()
+    await own.files.write('/root/f', 'two')
+    fill()
+    const outcomes: string[] = []
+    for (const attempt of [() => own.fork(3), () => own.checkpoint(), () => first.fork(3)]) {
+      outcomes.push(
+        await attempt().then(
+          () => 'made',
+          (error) => error.details.code ?? error.code,
+        ),
+      )
+      expect(await own.files.read('/root/f')).toBe('two')
+    }
+    rmSync(join(small, 'filler'))
+    expect(outcomes.filter((outcome) => outcome !== 'made' && outcome !== 'disk_full')).toEqual([])
+    const forks = outcomes.filter((outcome, index) => outcome === 'made' && index !== 1).length
+    expect((await Sandbox.list({ client })).length).toBe(2 + 3 * forks)
+    await own.checkpoint()
+    await own.rollback(first)
+    expect(await own.files.read('/root/f')).toBe('one')
+    for (const { id, name } of await Sandbox.list({ client })) {
+      if (id !== box.id) await (await Sandbox.connect(name ?? id, { client })).kill({ checkpoints: true })
+    }
+  })
+
   it('a sandbox that fills it is stopped, and the others go on', async () => {
     const greedy = await Sandbox.create({ client })
     const filler = await greedy.commands.start(

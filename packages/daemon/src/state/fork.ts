@@ -49,7 +49,7 @@ function insertChildren(state: State, origin: Origin, { count = 1 }: Fork, sourc
   const all = state.store.transaction(() =>
     Array.from({ length: count }, (): Child => {
       const id = newSandboxId()
-      const head = state.layers.newHead({ family, sandbox: id, parent, target: null })
+      const head = state.layers.insert({ family, sandbox: id, parent, state: 'head', target: null })
       state.store.sandboxes.insert({
         ...{ id, name: null, family, head: head.id, checkpoint, createdAt: Date.now() },
       })
@@ -91,6 +91,7 @@ async function makeOne(state: State, family: Family, { id, head }: Child): Promi
   const row = state.store.sandboxes.get(id)
   if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
   try {
+    state.layers.make(head)
     await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
     const parameters = parametersOf(state, { id, setup: row }, head)
     const { cgroups } = await family.client.request('sandbox.create', parameters)

@@ -39,15 +39,25 @@ export class Layers {
   }
 
   newLayer(facts: Omit<NewLayer, 'id'>): NewLayer {
-    const layer = { id: newLayerId(), ...facts }
-    this.#store.layers.insert(layer)
+    const layer = this.insert(facts)
     try {
-      this.#disk.make(layer)
+      this.make(layer)
     } catch (error) {
       this.#store.layers.remove(layer.id)
       throw error
     }
     return layer
+  }
+
+  /** Without its directory yet. */
+  insert(facts: Omit<NewLayer, 'id'>): NewLayer {
+    const layer = { id: newLayerId(), ...facts }
+    this.#store.layers.insert(layer)
+    return layer
+  }
+
+  make(layer: Pick<LayerRow, 'family' | 'id'>): void {
+    this.#disk.make(layer)
   }
 
   /** A head that was not used after all. */
