@@ -1,6 +1,6 @@
 /** Whenever the daemon or an engine is killed: every checkpoint that was told of is there and whole, and nothing else. */
 import { randomInt } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { CheckpointInfo, SandboxInfo } from '@deltabox/protocol'
@@ -253,6 +253,42 @@ it('a switch that only the engine knows of is settled when the next daemon comes
   const [kid = ''] = await fork(second)
   expect(await sh(kid, 'cat /srv/state')).toBe('three')
 }, 120_000)
+
+it('a dead sandbox lives again when it is rolled back', async () => {
+  await start()
+  const { id: box } = await daemon.create({ name: 'phoenix', env: { A: 'b' } })
+  await sh(box, 'echo -n 1 > /srv/state')
+  const { id } = (await checkpoint(box)).json
+  expected.set(id, '1')
+  await daemon.startCommand(box, { command: 'sleep 1000', detached: true })
+  const kill = async (): Promise<void> => {
+    for (const pid of enginesOf(daemon).values()) process.kill(pid, 'SIGKILL')
+    await expect.poll(async () => (await infoOf(box)).state).toBe('dead')
+  }
+  await kill()
+  expect((await checkpoint(box)).json.error.code).toBe('sandbox_dead')
+  expect((await rollback(box, id)).status).toBe(200)
+  expect(await infoOf(box)).toMatchObject({ id: box, name: 'phoenix', state: 'running', checkpoint: id })
+  expect(await infoOf(box)).not.toHaveProperty('reason')
+  expect(await sh('phoenix', 'cat /srv/state; echo $A')).toBe('1b\n')
+  const { processes } = (await daemon.get(`/v1/sandboxes/${box}/commands`)).json
+  expect(processes.filter(({ state }: { state: string }) => state !== 'exited')).toEqual([])
+
+  // After a restart of the host nothing runs and the run directory is empty.
+  await daemon.kill()
+  for (const pid of enginesOf(daemon).values()) process.kill(pid, 'SIGKILL')
+  rmSync(daemon.runBase, { recursive: true })
+  await daemon.start()
+  expect((await infoOf(box)).state).toBe('dead')
+  const { parent } = (await daemon.get(`/v1/checkpoints/${id}`)).json
+  expect(parent).toBeNull()
+  expect((await rollback(box, id)).status).toBe(200)
+  expect(await sh(box, 'cat /srv/state; echo -n 2 > /srv/state')).toBe('1')
+  const second = (await checkpoint(box)).json
+  expected.set(second.id, '2')
+  await kill()
+  expect((await daemon.call('DELETE', `/v1/sandboxes/${box}`)).json).toEqual({ checkpoints: 2 })
+})
 
 it('a family sleeps while it has checkpoints only, and is the same when it wakes', async () => {
   await start()

@@ -65,7 +65,8 @@ export const errorCatalogue = {
   sandbox_dead: {
     status: 409,
     meaning: 'The sandbox’s processes are gone: its engine or its init ended.',
-    remedy: 'Remove it with `deltabox rm`; the daemon’s log says what happened.',
+    remedy:
+      'Roll it back to a checkpoint, or remove it with `deltabox rm`; the daemon’s log says what happened.',
   },
   sandbox_busy: {
     status: 409,

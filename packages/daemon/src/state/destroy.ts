@@ -58,7 +58,7 @@ export async function unmake(state: State, sandbox: SandboxRow): Promise<void> {
 }
 
 /** The engine removes its directory as well; without an engine nothing of it runs any more. */
-async function removeFromEngine(state: State, sandbox: SandboxRow): Promise<void> {
+export async function removeFromEngine(state: State, sandbox: SandboxRow): Promise<void> {
   const family = state.families.get(sandbox.family)
   try {
     await family?.client.request('sandbox.destroy', { sandbox: sandbox.id, remove: true })

@@ -4,6 +4,7 @@ import type { Ok } from '../engine/messages.js'
 import type { CheckpointRow } from './checkpoint-table.js'
 import { findCheckpoint } from './checkpoints.js'
 import { replaceHead } from './heads.js'
+import { revive } from './revive.js'
 import type { SandboxRow } from './sandbox-table.js'
 import { ask, findSandbox, labelOf } from './sandboxes.js'
 import type { State } from './state.js'
@@ -50,12 +51,13 @@ async function standOn(
   state: State,
   sandbox: SandboxRow,
   checkpoint: CheckpointRow,
-): Promise<Ok<'sandbox.rollback'>> {
+): Promise<Pick<Ok<'sandbox.rollback'>, 'stopped' | 'timings'>> {
   const { id, family } = sandbox
   const { id: target, layer: parent } = checkpoint
   const head = state.layers.newHead({ family, sandbox: id, parent, target })
   try {
     const doing = `roll sandbox ${labelOf(sandbox)} back to ${target}`
+    if (sandbox.state === 'dead') return await revive(state, sandbox, head, doing)
     const layers = state.layers.chainDirectories(parent)
     const parameters = { sandbox: id, layers, head: state.layers.directory(head) }
     const reply = await ask(state, sandbox, doing, 'sandbox.rollback', parameters)
