@@ -42,3 +42,10 @@ struct layer_print {
 struct layer_print layer_print(const char *layer, const struct base *base, size_t most);
 /* True when the roots still look like those of the newest layer below. */
 bool layer_has_roots_of(const char *layer, const struct base *base, const struct chain *below);
+
+/* carry.c: puts the files with several names of a chain's newest layer into a new head, before that is mounted. */
+int carry_from_layer(const char *layer, const char *head, size_t tree_count, struct err *err);
+/* What carry_from_layer goes by is the same for a layer that takes the newest one's place. 0 or -errno. */
+int carry_names(const char *layer, const char *into, size_t tree);
+/* More carried entries than that are not compared: the next checkpoint then takes them for a change. */
+#define CARRIED_MAX 1000

@@ -82,6 +82,7 @@ int sandbox_signal(struct sandbox *sandbox, int signal);
 struct standing {
     struct cell *cell;
     int *trees;
+    struct layer_print carried;
 };
 int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
                   const char *head, struct out *timings, struct err *err);

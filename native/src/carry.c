@@ -148,25 +148,6 @@ static bool shows_other_inode(const struct carry *carry, const struct descriptio
 
 /* ---- files with several names ---- */
 
-/* Its data stays where it is: the kernel finds it by the name in the layer below and copies it when it is written. */
-static int make_reference(int from, int to, const char *path, off_t size)
-{
-    char target[PATH_MAX + 1];
-
-    snprintf(target, sizeof target, "/%s", path);
-    if (ftruncate(to, size) < 0) {
-        return -errno;
-    }
-    int result = copy_descriptor_looks(from, to);
-    if (result < 0) {
-        return result;
-    }
-    return fsetxattr(to, "trusted.overlay.metacopy", "", 0, 0) < 0 ||
-                   fsetxattr(to, "trusted.overlay.redirect", target, strlen(target), 0) < 0
-               ? -errno
-               : 0;
-}
-
 static int carry_regular(const struct carry *carry, int parent, const char *name, const char *path)
 {
     struct stat st;
@@ -177,7 +158,8 @@ static int carry_regular(const struct carry *carry, int parent, const char *name
     if (from < 0 || to < 0 || fstat(from, &st) < 0) {
         return -errno;
     }
-    return make_reference(from, to, path, st.st_size);
+    int result = copy_whole(from, to, st.st_size);
+    return result < 0 ? result : copy_descriptor_looks(from, to);
 }
 
 /* Links and FIFOs hold no data. */
@@ -274,6 +256,102 @@ static int carry_descriptions(struct move *move, struct carry *carry, size_t tre
     return 0;
 }
 
+/* The names of the groups are written beside the upper, so that whoever comes to stand on the layer finds them: each with
+ * its end, and an empty one after each group. */
+static int open_group_names(const char *layer, size_t tree, int flags)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/fs%zu/links", layer, tree);
+    return open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+}
+
+static int write_group_names(const char *layer, size_t tree, const struct link_scan *scan)
+{
+    if (scan->name_count == 0) {
+        return 0;
+    }
+    int fd = open_group_names(layer, tree, O_WRONLY | O_CREAT | O_TRUNC);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!file) {
+        fd_close(&fd);
+        return -errno;
+    }
+    for (size_t i = 0; i < scan->name_count; i++) {
+        fwrite(scan->names[i].path, strlen(scan->names[i].path) + 1, 1, file);
+        if (i + 1 == scan->name_count || scan->names[i + 1].inode != scan->names[i].inode) {
+            fputc('\0', file);
+        }
+    }
+    return fclose(file) == 0 ? 0 : -errno;
+}
+
+static int carry_written_groups(struct carry *carry, FILE *file)
+{
+    struct link_scan scan = {0};
+    char *line = NULL;
+    size_t cap = 0;
+    int result = 0;
+
+    for (uint64_t group = 1; getdelim(&line, &cap, '\0', file) > 0;) {
+        if (!*line) {
+            group++;
+            continue;
+        }
+        scan.names = realloc(scan.names, (scan.name_count + 1) * sizeof *scan.names);
+        if (!scan.names) {
+            die("out of memory");
+        }
+        scan.names[scan.name_count++] = (struct link_name){.inode = group, .path = strdup(line)};
+    }
+    result = carry_groups(carry, &scan);
+    for (size_t i = 0; i < scan.name_count; i++) {
+        free(scan.names[i].path);
+    }
+    free(scan.names);
+    free(line);
+    return result;
+}
+
+static int carry_groups_of_tree(const char *layer, const char *head, size_t tree)
+{
+    int fd = open_group_names(layer, tree, O_RDONLY);
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+
+    if (!file) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    cleanup_fd from = layer_open_upper(layer, tree), to = layer_open_upper(head, tree);
+    struct carry carry = {.from = from, .to = to};
+    int result = from < 0 ? from : to < 0 ? to : carry_written_groups(&carry, file);
+    restore_times(&carry);
+    fclose(file);
+    return result;
+}
+
+int carry_from_layer(const char *layer, const char *head, size_t tree_count, struct err *err)
+{
+    for (size_t tree = 0; tree < tree_count; tree++) {
+        int result = carry_groups_of_tree(layer, head, tree);
+        if (result < 0) {
+            return err_system(err, -result, "carry over", "%s", layer);
+        }
+    }
+    return 0;
+}
+
+int carry_names(const char *layer, const char *into, size_t tree)
+{
+    struct stat st;
+    cleanup_fd from = open_group_names(layer, tree, O_RDONLY);
+
+    if (from < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    cleanup_fd to = open_group_names(into, tree, O_WRONLY | O_CREAT | O_EXCL);
+    return to < 0 || fstat(from, &st) < 0 ? -errno : copy_whole(from, to, st.st_size);
+}
+
 int carry_scan(struct move *move, struct err *err)
 {
     for (size_t tree = 0; tree < move->tree_count; tree++) {
@@ -292,6 +370,7 @@ int carry_over(struct move *move, struct err *err)
         struct move_tree *at = &move->trees[tree];
         struct carry carry = {.from = at->old_upper, .to = at->new_upper};
         int result = links_finish(&at->links, at->old_upper);
+        result = result == 0 ? write_group_names(move->sandbox->head, tree, &at->links) : result;
         result = result == 0 ? carry_groups(&carry, &at->links) : result;
         result = result == 0 ? carry_descriptions(move, &carry, tree) : result;
         result = result == 0 ? held_carry(move, tree, &carry) : result;

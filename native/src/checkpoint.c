@@ -11,9 +11,6 @@
 #include "root.h"
 #include "server.h"
 
-/* More than that is not compared: the next checkpoint then takes it for a change. */
-#define CARRIED_MAX 1000
-
 struct checkpoint {
     struct sandbox *sandbox;
     char *head; /* the new one */

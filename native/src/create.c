@@ -86,6 +86,8 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
 
     *standing = (struct standing){0};
     if (layer_make(head, sandbox->base, chain, err) < 0 ||
+        (chain_length(chain) > 0 &&
+         carry_from_layer(chain->layers[0], head, sandbox->base->tree_count, err) < 0) ||
         !(standing->trees = trees_mount(sandbox, chain, head, err))) {
         layer_unmake(head);
         return -1;
@@ -99,6 +101,7 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
     start = now_usec();
     if (standing->cell && set_hostname(standing->cell, sandbox->hostname, err) == 0 &&
         root_put_up(standing->cell, sandbox->base, head, standing->trees, err) == 0) {
+        standing->carried = layer_print(head, sandbox->base, CARRIED_MAX);
         out_key_uint(timings, "mounts", now_usec() - start);
         return 0;
     }
@@ -140,6 +143,7 @@ static int build(struct sandbox *sandbox, struct request *request, struct err *e
     out_end(&request->ok);
     sandbox->cell = standing.cell;
     sandbox->trees = standing.trees;
+    sandbox->carried = standing.carried;
     return 0;
 }
 

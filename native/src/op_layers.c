@@ -232,6 +232,9 @@ static int merge_tree(const struct merge_question *question, int into, size_t tr
         return err_system(err, -upper, "make layer", "%s", question->into);
     }
     int result = merge_run(&run, upper, err);
+    if (result == 0 && (result = carry_names(question->layers.layers[0], question->into, tree)) < 0) {
+        result = err_system(err, -result, "keep the names of links", "%s", question->into);
+    }
     for (size_t i = 0; i < run.count; i++) {
         close(run.uppers[i]);
     }

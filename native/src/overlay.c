@@ -59,12 +59,12 @@ static int set_writable(int fs, int upper, int work)
 }
 
 /* index=off: a lower layer may be the upper of an overlay that is just being left. xino=auto: one inode number for
- * a file in whatever layer it lies. redirect_dir: merged directories can be renamed. metacopy: a change of owner or
- * mode copies no data, and files can be put into an upper by name alone. */
+ * a file in whatever layer it lies. redirect_dir: merged directories can be renamed. metacopy=off: what was renamed or
+ * got another mode must not depend on a file of the host that may change or go. */
 static int set_behaviour(int fs)
 {
     static const char *const options[][2] = {
-        {"index", "off"}, {"xino", "auto"}, {"redirect_dir", "on"}, {"metacopy", "on"}};
+        {"index", "off"}, {"xino", "auto"}, {"redirect_dir", "on"}, {"metacopy", "off"}};
 
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (fsconfig(fs, FSCONFIG_SET_STRING, options[i][0], options[i][1], 0) < 0) {

@@ -79,7 +79,7 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     chain_free(&sandbox->chain);
     free(sandbox->head);
     sandbox->chain = chain;
-    sandbox->carried = (struct layer_print){0};
+    sandbox->carried = standing.carried;
     sandbox->head = strdup(head);
     if (!sandbox->head) {
         die("out of memory");
