@@ -66,6 +66,8 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
 void thaw(struct frozen *frozen);
 /* Lets go of a thread that has come to a stop outside of a freeze; called by the loop, which is told of it. */
 void freeze_release(const siginfo_t *stop);
+/* Also of one whose end the kernel does not tell, because other threads of its process are there yet. */
+bool thread_has_ended(pid_t pid, pid_t tid);
 bool thread_is_capable(const struct thread *thread, int capability);
 /* A thread that is there and can be asked to do something for its process; NULL when the process is gone. */
 struct thread *subject_thread(const struct subject *subject);

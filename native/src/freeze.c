@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -20,6 +21,7 @@
 #define SPIN_USEC 300
 #define TRIES 4
 #define PAUSE_USEC 1500
+#define TICK_USEC 10000
 
 #define EVENT_OF(status) ((status) >> 8)
 #define SIGNAL_OF(status) ((status)&0x7f)
@@ -156,6 +158,65 @@ static void list_namespace(const struct sandbox *sandbox, struct pids *pids)
     }
 }
 
+/* ---- what has ended ---- */
+
+/* The end of a process is left for the loop to reap: only then is that of an API process told, or the real parent
+ * notified. That of a thread is seen here, as another of its process may wait for it in execve. */
+bool thread_has_ended(pid_t pid, pid_t tid)
+{
+    char status[4096];
+    siginfo_t info;
+
+    if (read_proc(tid, "status", status, sizeof status) >= 0 && status_state(status) != 'Z' &&
+        status_state(status) != 'X') {
+        return false;
+    }
+    if (tid != pid) {
+        waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | __WALL);
+    }
+    return true;
+}
+
+/* The process a thread of which is being seized. The kernel makes us wait while another thread of it is in execve, and
+ * that one wait until the ends of those that we trace are seen. */
+static volatile pid_t seizing;
+
+static void tick(int number)
+{
+    int keep = errno;
+    char path[64];
+    struct dirent *entry;
+
+    (void)number;
+    if (!seizing) {
+        return;
+    }
+    snprintf(path, sizeof path, "/proc/%d/task", seizing);
+    DIR *tasks = opendir(path); /* no other call than ptrace is interrupted here */
+    while (tasks && (entry = readdir(tasks))) {
+        pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (tid > 0 && tid != seizing) {
+            thread_has_ended(seizing, tid);
+        }
+    }
+    if (tasks) {
+        closedir(tasks);
+    }
+    errno = keep;
+}
+
+/* Interrupts whatever would wait for ever. */
+static void set_ticks(bool on)
+{
+    const struct sigaction action = {.sa_handler = tick};
+    const struct timeval period = {.tv_usec = on ? TICK_USEC : 0};
+    const struct itimerval timer = {.it_interval = period, .it_value = period};
+
+    if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &timer, NULL) < 0) {
+        die("set a timer: %s", strerror(errno));
+    }
+}
+
 /* ---- stopping ---- */
 
 static struct subject *find_subject(const struct frozen *frozen, pid_t pid)
@@ -168,10 +229,11 @@ static struct subject *find_subject(const struct frozen *frozen, pid_t pid)
     return NULL;
 }
 
+/* One that is gone may have left its number to another thread, which has called execve. */
 static bool has_thread(const struct subject *subject, pid_t tid)
 {
     for (size_t i = 0; i < subject->thread_count; i++) {
-        if (subject->threads[i].tid == tid) {
+        if (subject->threads[i].tid == tid && !subject->threads[i].gone) {
             return true;
         }
     }
@@ -231,7 +293,10 @@ static int seize_thread(struct subject *subject, pid_t tid, struct obstacles *ob
     if (has_thread(subject, tid)) {
         return 0;
     }
-    if (ptrace(PTRACE_SEIZE, tid, 0, FREEZE_OPTIONS) < 0) {
+    seizing = subject->pid;
+    long seized = ptrace(PTRACE_SEIZE, tid, 0, FREEZE_OPTIONS);
+    seizing = 0;
+    if (seized < 0) {
         int result = seize_failed(subject, tid, errno, obstacles);
         if (result <= 0) {
             return result;
@@ -284,19 +349,9 @@ static void pause_usec(long usec)
     nanosleep(&time, NULL);
 }
 
-/* Exits are left for the loop to reap: only then is the end of an API process told, or the real parent notified. The
- * kernel tells a tracer of stops too, whatever it asks for. */
-static bool has_ended(pid_t tid)
-{
-    siginfo_t info = {0};
-
-    return waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 ||
-           (info.si_pid != 0 && info.si_code != CLD_STOPPED && info.si_code != CLD_TRAPPED);
-}
-
 /* Waits until the thread stands in a stop that is the kernel's answer to our interrupt, or in a group stop. A signal
  * on the way is delivered as it would have been; any stop clears the interrupt, so it is asked for again. */
-static bool await_stop(struct thread *thread, uint64_t deadline)
+static bool await_stop(const struct subject *subject, struct thread *thread, uint64_t deadline)
 {
     uint64_t spin_end = now_usec() + SPIN_USEC;
 
@@ -319,7 +374,7 @@ static bool await_stop(struct thread *thread, uint64_t deadline)
         if (now < spin_end) {
             continue;
         }
-        if (has_ended(thread->tid)) {
+        if (thread_has_ended(subject->pid, thread->tid)) {
             thread->gone = true;
             return true;
         }
@@ -339,9 +394,31 @@ static bool await_all(struct frozen *frozen, struct obstacles *obstacles)
         struct subject *subject = &frozen->subjects[i];
         for (size_t j = 0; j < subject->thread_count; j++) {
             struct thread *thread = &subject->threads[j];
-            if (!thread->stands && !thread->gone && !await_stop(thread, deadline)) {
+            if (!thread->stands && !thread->gone && !await_stop(subject, thread, deadline)) {
                 obstacle_add(obstacles, subject, "the process itself", false,
                              "it waits in the kernel and cannot be stopped at this moment");
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* A thread that stood may have been ended by execve in another one, which has its number now and runs on. */
+static bool all_stand(struct frozen *frozen, struct obstacles *obstacles)
+{
+    for (size_t i = 0; i < frozen->count; i++) {
+        struct subject *subject = &frozen->subjects[i];
+        for (size_t j = 0; j < subject->thread_count; j++) {
+            struct thread *thread = &subject->threads[j];
+            if (thread->gone || arch_get_regs(thread->tid, &thread->regs) == 0) {
+                continue;
+            }
+            thread->gone = thread_has_ended(subject->pid, thread->tid);
+            if (!thread->gone) {
+                thread->stands = false;
+                obstacle_add(obstacles, subject, "the process itself", false,
+                             "a thread of it calls execve, or it is being ended");
                 return false;
             }
         }
@@ -369,7 +446,7 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
         }
         free(pids.list);
     } while (found > 0 && await_all(frozen, obstacles));
-    return found != 0 || obstacles->count > 0 ? -1 : 0;
+    return found != 0 || obstacles->count > 0 || !all_stand(frozen, obstacles) ? -1 : 0;
 }
 
 static void mend_calls(const struct subject *subject)
@@ -404,6 +481,7 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
     }
     if (read_proc(thread->tid, "status", status, sizeof status) > 0) {
         thread->inner = (pid_t)status_number(status, "\nNSpid:", true);
+        subject->inner = (pid_t)status_number(status, "\nNStgid:", true);
         sscanf(status, "Name:\t%15[^\n]", subject->command); /* it may have run another program meanwhile */
     }
     snprintf(path, sizeof path, "/proc/%d/mem", thread->tid);
@@ -414,11 +492,13 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
 int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles, struct err *err)
 {
     *frozen = (struct frozen){0};
+    set_ticks(true);
     for (int try = 0; freeze_once(frozen, sandbox, obstacles) < 0; try++) {
         thaw(frozen);
         if (try == TRIES || obstacles->lasting) {
             return -1;
         }
+        set_ticks(true);
         obstacles_free(obstacles);
         /* such as a parent that waits for its vforked child to exec: both must run on for a moment */
         pause_usec(PAUSE_USEC);
@@ -434,6 +514,7 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
 
 void thaw(struct frozen *frozen)
 {
+    set_ticks(false);
     for (size_t i = 0; i < frozen->count; i++) {
         struct subject *subject = &frozen->subjects[i];
         for (size_t j = 0; j < subject->thread_count; j++) {

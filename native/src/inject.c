@@ -87,8 +87,21 @@ static int on_the_way(struct thread *thread, int status)
     }
 }
 
+/* What the thread has come to. Its end is left for the loop to reap; of a process's first thread it is told only when
+ * those of all others are. 0, or -ESRCH. */
+static int await_event(const struct subject *subject, struct thread *thread, siginfo_t *info)
+{
+    int result;
+
+    while ((result = waitid(P_PID, (id_t)thread->tid, info, WSTOPPED | WEXITED | WNOWAIT | __WALL)) < 0 &&
+           errno == EINTR && !thread_has_ended(subject->pid, thread->tid)) {
+    }
+    thread->gone = result < 0 || (info->si_code != CLD_TRAPPED && info->si_code != CLD_STOPPED);
+    return thread->gone ? -ESRCH : 0;
+}
+
 /* Lets the thread run until it reaches the goal. */
-static int go(struct thread *thread, enum goal goal)
+static int go(const struct subject *subject, struct thread *thread, enum goal goal)
 {
     for (;;) {
         siginfo_t info = {0};
@@ -96,10 +109,7 @@ static int go(struct thread *thread, enum goal goal)
             thread->gone = errno == ESRCH;
             return -errno;
         }
-        /* its end is left for the loop to reap */
-        if (RETRY_EINTR(waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL)) < 0 ||
-            (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED)) {
-            thread->gone = true;
+        if (await_event(subject, thread, &info) < 0) {
             return -ESRCH;
         }
         waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | __WALL);
@@ -121,8 +131,8 @@ static int64_t call_alone(struct inject *inject, const struct arch_call *call)
     int result;
 
     arch_prepare_call(&regs, inject->kernel_entry, call);
-    if ((result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(thread, GOAL_SYSCALL_STOP)) < 0 ||
-        (result = go(thread, GOAL_SYSCALL_STOP)) < 0 || (result = arch_get_regs(thread->tid, &regs)) < 0) {
+    if ((result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 ||
+        (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 || (result = arch_get_regs(thread->tid, &regs)) < 0) {
         return result;
     }
     return arch_result(&regs);
@@ -246,7 +256,7 @@ static int put_back(struct inject *inject)
         thread->gone = true;
         return -errno;
     }
-    if ((result = go(thread, GOAL_EVENT_STOP)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
+    if ((result = go(inject->subject, thread, GOAL_EVENT_STOP)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
         (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
@@ -332,7 +342,7 @@ int inject_run(struct inject *inject)
     }
     arch_prepare_run(&regs, inject->area, table, inject->count, inject->subject->inner, thread->inner);
     if ((result = subject_write(inject->subject, table, inject->calls, bytes)) < 0 ||
-        (result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(thread, GOAL_TRAP)) < 0 ||
+        (result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(inject->subject, thread, GOAL_TRAP)) < 0 ||
         (result = subject_read(inject->subject, table, inject->calls, bytes)) < 0) {
         return result;
     }
