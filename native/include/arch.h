@@ -36,6 +36,11 @@ bool arch_in_call(const struct arch_regs *regs);
  * file, which no program expects. Such a call has done nothing; it is made to begin again. Returns whether it was one. */
 bool arch_begin_file_call_again(struct arch_regs *regs);
 
+/* Of a thread that was stopped in a call which the kernel lets fail (EINTR) where it restarts others, and that waits
+ * without an end: from these registers the kernel goes on waiting, unless a handler of the program's runs. Returns
+ * whether they were changed. */
+bool arch_go_on_waiting(struct arch_regs *regs);
+
 extern const uint8_t arch_enter_kernel[];
 extern const size_t arch_enter_kernel_size;
 /* Registers for one system call by the instruction at `at`. */

@@ -349,6 +349,16 @@ static void pause_usec(long usec)
     nanosleep(&time, NULL);
 }
 
+/* Nobody inside is to notice the stop. */
+static void go_on_waiting(pid_t tid)
+{
+    struct arch_regs regs;
+
+    if (arch_get_regs(tid, &regs) == 0 && arch_go_on_waiting(&regs)) {
+        arch_set_regs(tid, &regs);
+    }
+}
+
 /* Waits until the thread stands in a stop that is the kernel's answer to our interrupt, or in a group stop. A signal
  * on the way is delivered as it would have been; any stop clears the interrupt, so it is asked for again. */
 static bool await_stop(const struct subject *subject, struct thread *thread, uint64_t deadline)
@@ -363,6 +373,7 @@ static bool await_stop(const struct subject *subject, struct thread *thread, uin
         }
         if (info.si_pid != 0 && EVENT_OF(info.si_status) == PTRACE_EVENT_STOP) {
             thread->stands = true;
+            go_on_waiting(thread->tid);
             return true;
         }
         if (info.si_pid != 0) {
@@ -540,6 +551,7 @@ void freeze_release(const siginfo_t *stop)
 {
     int signal = EVENT_OF(stop->si_status) == PTRACE_EVENT_STOP ? 0 : SIGNAL_OF(stop->si_status);
 
+    go_on_waiting(stop->si_pid);
     ptrace(PTRACE_DETACH, stop->si_pid, 0, signal);
 }
 

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define USER_CS_32 0x23
+#define RESTART_WITHOUT_HANDLER 514 /* the kernel's ERESTARTNOHAND */
 
 /* rbx: next call, r12: end of the table, r13: tgkill's number, r14 and r15: pid and tid. The kernel keeps all of them;
  * a system call destroys rcx and r11 only. */
@@ -111,6 +112,36 @@ void arch_set_ip(struct arch_regs *regs, uint64_t ip)
 bool arch_in_call(const struct arch_regs *regs)
 {
     return (int64_t)regs->user.orig_rax >= 0;
+}
+
+static bool waits_without_end(const struct user_regs_struct *user)
+{
+    switch (user->orig_rax) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+        return (int)user->r10 < 0;
+    case SYS_epoll_pwait2:
+    case SYS_semtimedop:
+        return user->r10 == 0;
+    case SYS_semop:
+        return true;
+    case SYS_rt_sigtimedwait:
+        return user->rdx == 0;
+    case SYS_io_getevents:
+    case SYS_io_pgetevents:
+        return user->r8 == 0;
+    default:
+        return false;
+    }
+}
+
+bool arch_go_on_waiting(struct arch_regs *regs)
+{
+    if ((int64_t)regs->user.rax != -EINTR || !waits_without_end(&regs->user)) {
+        return false;
+    }
+    regs->user.rax = (unsigned long long)-RESTART_WITHOUT_HANDLER;
+    return true;
 }
 
 /* With orig_rax -1 the kernel does not take the thread for one whose system call is to be restarted. */
