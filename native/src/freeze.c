@@ -354,7 +354,7 @@ static void go_on_waiting(pid_t tid)
 {
     struct arch_regs regs;
 
-    if (arch_get_regs(tid, &regs) == 0 && arch_go_on_waiting(&regs)) {
+    if (arch_get_regs(tid, &regs) == 0 && (arch_go_on_waiting(&regs) || arch_begin_file_call_again(&regs))) {
         arch_set_regs(tid, &regs);
     }
 }
@@ -460,18 +460,6 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
     return found != 0 || obstacles->count > 0 || !all_stand(frozen, obstacles) ? -1 : 0;
 }
 
-static void mend_calls(const struct subject *subject)
-{
-    struct arch_regs regs;
-
-    for (size_t i = 0; i < subject->thread_count; i++) {
-        const struct thread *thread = &subject->threads[i];
-        if (!thread->gone && arch_get_regs(thread->tid, &regs) == 0 && arch_begin_file_call_again(&regs)) {
-            arch_set_regs(thread->tid, &regs);
-        }
-    }
-}
-
 static int open_subject(struct subject *subject, struct obstacles *obstacles, struct err *err)
 {
     char path[64], status[4096];
@@ -480,7 +468,6 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
     if (!thread) {
         return 0;
     }
-    mend_calls(subject);
     if (arch_get_regs(thread->tid, &thread->regs) < 0) {
         thread->gone = true;
         return 0;

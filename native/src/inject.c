@@ -131,8 +131,10 @@ static int64_t call_alone(struct inject *inject, const struct arch_call *call)
     int result;
 
     arch_prepare_call(&regs, inject->kernel_entry, call);
-    if ((result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 ||
-        (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 || (result = arch_get_regs(thread->tid, &regs)) < 0) {
+    if ((result = arch_set_regs(thread->tid, &regs)) < 0 ||
+        (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 ||
+        (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 ||
+        (result = arch_get_regs(thread->tid, &regs)) < 0) {
         return result;
     }
     return arch_result(&regs);
@@ -256,7 +258,8 @@ static int put_back(struct inject *inject)
         thread->gone = true;
         return -errno;
     }
-    if ((result = go(inject->subject, thread, GOAL_EVENT_STOP)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
+    if ((result = go(inject->subject, thread, GOAL_EVENT_STOP)) < 0 ||
+        (result = suspend_filters(thread, false)) < 0 ||
         (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
@@ -342,7 +345,8 @@ int inject_run(struct inject *inject)
     }
     arch_prepare_run(&regs, inject->area, table, inject->count, inject->subject->inner, thread->inner);
     if ((result = subject_write(inject->subject, table, inject->calls, bytes)) < 0 ||
-        (result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(inject->subject, thread, GOAL_TRAP)) < 0 ||
+        (result = arch_set_regs(thread->tid, &regs)) < 0 ||
+        (result = go(inject->subject, thread, GOAL_TRAP)) < 0 ||
         (result = subject_read(inject->subject, table, inject->calls, bytes)) < 0) {
         return result;
     }

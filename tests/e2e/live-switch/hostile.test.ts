@@ -37,11 +37,44 @@ print("out")`,
       output += data
     })
     await pause(300)
-    for (let round = 0; round < 20; round++) {
+    for (let round = 0; round < 12; round++) {
       await scene.sh('date > /srv/f')
       await scene.checkpoint()
     }
     expect(output).toBe('')
+  })
+})
+
+describe('threads that run other programs all the time', () => {
+  it('keep no checkpoint waiting, and leave nobody behind in what it froze', async () => {
+    const scene = await stage.scene()
+    await scene.box.files.write(
+      '/srv/again.c',
+      `
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+static void *again(void *program) { execl(program, program, "x", (char *)0); return 0; }
+int main(int argc, char **argv) {
+    if (argc == 1) { open("log", O_RDWR | O_CREAT | O_APPEND, 0600); fork(); fork(); }
+    pthread_t thread;
+    for (int i = 0; i < 2; i++) pthread_create(&thread, 0, again, argv[0]);
+    for (;;) pause();
+}`,
+    )
+    await scene.sh('gcc -pthread -o again again.c', { cwd: '/srv' })
+    await scene.box.commands.start(['/srv/again'], { cwd: '/srv' })
+    for (let round = 0; round < 6; round++) {
+      await scene.sh('date > f', { cwd: '/srv' })
+      try {
+        await scene.checkpoint()
+      } catch (error) {
+        expect((error as DeltaBoxError).code).toBe('checkpoint_refused')
+      }
+      // Between two programs a process cannot be looked at.
+      const mounts = (): Promise<string> => scene.sh('grep -sh mnt_id /proc/[0-9]*/fdinfo/3 | sort -u; true')
+      await expect.poll(mounts).toMatch(/^mnt_id:\t\d+\n$/)
+    }
   })
 })
 
