@@ -157,7 +157,7 @@ it('both that are killed, at any moment, lose no checkpoint', async () => {
     for (const kill of victims) await kill()
     step = await working
     await daemon.start()
-    expect(await infoOf(box)).toMatchObject({ state: 'dead', reason: 'its engine ended while no daemon ran' })
+    expect((await infoOf(box)).state).toBe('dead')
     await daemon.call('DELETE', `/v1/sandboxes/${box}`)
     box = (await fork([...expected.keys()].at(-1) ?? ''))[0] ?? ''
   }
