@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { lstat } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
 const run = promisify(execFile)
@@ -12,5 +13,18 @@ export function removeTree(directory: string): Promise<void> {
  * PATH_MAX stops it nor a link leads it out, and it stays off whatever is mounted below.
  */
 export async function removeTrees(directories: readonly string[]): Promise<void> {
-  if (directories.length > 0) await run('rm', ['-rf', '--one-file-system', '--', ...directories])
+  // Starting a program takes this one's only thread for milliseconds.
+  const there = await Promise.all(directories.map(exists))
+  const left = directories.filter((_, index) => there[index])
+  if (left.length > 0) await run('rm', ['-rf', '--one-file-system', '--', ...left])
+}
+
+async function exists(directory: string): Promise<boolean> {
+  try {
+    await lstat(directory)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
 }
