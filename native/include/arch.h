@@ -47,10 +47,12 @@ extern const size_t arch_enter_kernel_size;
 void arch_prepare_call(struct arch_regs *regs, uint64_t at, const struct arch_call *call);
 int64_t arch_result(const struct arch_regs *regs);
 
-/* The interpreter: makes the calls one after the other, then sends its own thread a SIGTRAP. Position independent, uses
+/* The interpreter: makes the calls one after the other, then sends its own thread a signal. Position independent, uses
  * no stack, no library. */
 extern const uint8_t arch_interpreter[];
 extern const size_t arch_interpreter_size;
+/* Where it stands then. */
+extern const size_t arch_interpreter_last;
 /* Registers for running the interpreter at `at` over `count` calls at `table`; ids as the thread itself sees them. */
-void arch_prepare_run(struct arch_regs *regs, uint64_t at, uint64_t table, size_t count, pid_t pid,
+void arch_prepare_run(struct arch_regs *regs, uint64_t at, uint64_t table, size_t count, int trap, pid_t pid,
                       pid_t tid);

@@ -20,7 +20,8 @@ struct thread {
     bool taken;        /* runs code of ours between inject_begin and inject_end */
     bool stop_pending; /* a SIGSTOP came while it did */
     struct arch_regs regs;
-    uint64_t mask; /* blocked signals */
+    uint64_t mask;    /* blocked signals */
+    uint64_t pending; /* signals that wait for it or for its process */
     struct urgency urgency;
 };
 
@@ -69,5 +70,7 @@ void freeze_release(const siginfo_t *stop);
 /* Also of one whose end the kernel does not tell, because other threads of its process are there yet. */
 bool thread_has_ended(pid_t pid, pid_t tid);
 bool thread_is_capable(const struct thread *thread, int capability);
+/* Fills in `inner` and `pending` of a frozen thread. 0 or -errno. */
+int thread_look(struct thread *thread);
 /* A thread that is there and can be asked to do something for its process; NULL when the process is gone. */
 struct thread *subject_thread(const struct subject *subject);

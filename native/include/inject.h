@@ -12,6 +12,7 @@ struct inject {
     struct thread *thread;
     uint64_t area; /* in the process: code, table, data */
     uint64_t kernel_entry;
+    int trap; /* the signal by which a batch ends */
     struct arch_call calls[INJECT_CALLS];
     size_t count;
 };

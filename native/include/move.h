@@ -1,6 +1,7 @@
 /* A live sandbox's move onto new trees: what its processes hold of the old ones, and what each gets instead. */
 #pragma once
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "freeze.h"
@@ -84,6 +85,12 @@ struct holding {
     struct holding *next;
 };
 
+struct lifted_limit {
+    bool is_lifted;
+    int resource;
+    struct rlimit was;
+};
+
 /* A thread that acts for itself and all that share its descriptors and directories. */
 struct unit {
     struct subject *subject; /* NULL: the engine itself */
@@ -100,8 +107,7 @@ struct unit {
     struct description **wanted;
     size_t wanted_count;
     bool swapped;
-    bool limit_raised;
-    uint64_t soft_limit, hard_limit;
+    struct lifted_limit limits[3];
 };
 
 struct move_tree {

@@ -91,43 +91,60 @@ static void find_wants(struct move *move)
 
 /* ---- entering and leaving ---- */
 
-/* What is delivered needs numbers for a moment, and may go to numbers above a limit that was lowered since. Without the
- * right to lift the hard limit that has to be enough. */
-static int raise_limit(struct unit *unit)
+/* Without the right to lift a hard limit that has to be enough. */
+static int lift_limit(struct unit *unit, size_t index, int resource, rlim_t needed)
 {
+    struct lifted_limit *lifted = &unit->limits[index];
     struct rlimit limit;
-    const rlim_t highest = (rlim_t)unit->highest;
-    const rlim_t count = unit->number_count > highest ? unit->number_count : highest;
-    const rlim_t needed = count + unit->wanted_count + SPARE_DESCRIPTORS;
 
-    if (prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0) {
+    if (prlimit(unit->thread->tid, resource, NULL, &limit) < 0) {
         return -errno;
     }
     if (limit.rlim_cur > needed) {
         return 0;
     }
-    unit->soft_limit = limit.rlim_cur;
-    unit->hard_limit = limit.rlim_max;
+    const struct rlimit most = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
     const struct rlimit ample = {.rlim_cur = needed,
                                  .rlim_max = needed > limit.rlim_max ? needed : limit.rlim_max};
-    limit.rlim_cur = limit.rlim_max;
-    if (prlimit(unit->thread->tid, RLIMIT_NOFILE, &ample, NULL) < 0 &&
-        prlimit(unit->thread->tid, RLIMIT_NOFILE, &limit, NULL) < 0) {
+    if (prlimit(unit->thread->tid, resource, &ample, NULL) < 0 &&
+        prlimit(unit->thread->tid, resource, &most, NULL) < 0) {
         return -errno;
     }
-    unit->limit_raised = true;
-    return prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0 ? -errno
-           : limit.rlim_cur <= highest                                 ? -EMFILE
-                                                                       : 0;
+    *lifted = (struct lifted_limit){.is_lifted = true, .resource = resource, .was = limit};
+    return 0;
 }
 
-static void restore_limit(struct unit *unit)
+/* What is delivered needs numbers for a moment, and may go to numbers above a limit that was lowered since. */
+static int lift_descriptors(struct unit *unit)
 {
-    const struct rlimit limit = {.rlim_cur = unit->soft_limit, .rlim_max = unit->hard_limit};
+    const rlim_t highest = (rlim_t)unit->highest;
+    const rlim_t count = unit->number_count > highest ? unit->number_count : highest;
+    struct rlimit limit;
+    int result = lift_limit(unit, 0, RLIMIT_NOFILE, count + unit->wanted_count + SPARE_DESCRIPTORS);
 
-    if (unit->limit_raised) {
-        prlimit(unit->thread->tid, RLIMIT_NOFILE, &limit, NULL);
-        unit->limit_raised = false;
+    if (result == 0 && prlimit(unit->thread->tid, RLIMIT_NOFILE, NULL, &limit) < 0) {
+        result = -errno;
+    }
+    return result < 0 ? result : limit.rlim_cur <= highest ? -EMFILE : 0;
+}
+
+/* What is injected needs memory. */
+static int lift_limits(struct unit *unit)
+{
+    int result = lift_descriptors(unit);
+
+    result = result < 0 ? result : lift_limit(unit, 1, RLIMIT_AS, RLIM_INFINITY - 1);
+    return result < 0 ? result : lift_limit(unit, 2, RLIMIT_DATA, RLIM_INFINITY - 1);
+}
+
+static void restore_limits(struct unit *unit)
+{
+    for (size_t i = 0; i < sizeof unit->limits / sizeof *unit->limits; i++) {
+        struct lifted_limit *lifted = &unit->limits[i];
+        if (lifted->is_lifted) {
+            prlimit(unit->thread->tid, lifted->resource, &lifted->was, NULL);
+            lifted->is_lifted = false;
+        }
     }
 }
 
@@ -158,14 +175,14 @@ static int enter(struct unit *unit, struct err *err)
     if (!unit->inject) {
         die("out of memory");
     }
-    int result = raise_limit(unit);
+    int result = lift_limits(unit);
     if (result == 0) {
         result = inject_begin(unit->inject, unit->subject, unit->thread, unit->vdso);
     }
     if (result < 0) {
         free(unit->inject);
         unit->inject = NULL;
-        restore_limit(unit);
+        restore_limits(unit);
         return unit_failed(unit, result, "enter process", err);
     }
     return connect_unit(unit, err);
@@ -180,6 +197,8 @@ static bool has_failed(struct move *move, const struct unit *unit, const struct 
     if (err->num == EMFILE) {
         obstacle_add(&move->obstacles, unit->subject, "RLIMIT_NOFILE", true,
                      "it has as many descriptors open as it may have");
+    } else if (err->num == ENOMEM) {
+        obstacle_add(&move->obstacles, unit->subject, "its memory", true, "it has as much as it may have");
     }
     return true;
 }
@@ -215,7 +234,7 @@ static int leave(struct unit *unit)
         }
         inject_run(unit->inject);
         result = inject_end(unit->inject);
-        restore_limit(unit);
+        restore_limits(unit);
     }
     fd_close(&unit->socket);
     free(unit->inject);

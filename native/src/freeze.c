@@ -23,6 +23,9 @@
 #define PAUSE_USEC 1500
 #define TICK_USEC 10000
 
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL /* since Linux 6.9 */
+#endif
 #define EVENT_OF(status) ((status) >> 8)
 #define SIGNAL_OF(status) ((status)&0x7f)
 
@@ -88,6 +91,13 @@ static long status_number(const char *status, const char *key, bool last)
         }
     }
     return value;
+}
+
+static uint64_t status_mask(const char *status, const char *key)
+{
+    const char *at = strstr(status, key);
+
+    return at ? strtoull(at + strlen(key), NULL, 16) : 0;
 }
 
 static char status_state(const char *status)
@@ -460,6 +470,36 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
     return found != 0 || obstacles->count > 0 || !all_stand(frozen, obstacles) ? -1 : 0;
 }
 
+/* Where a process's first thread has ended, descriptors can be taken out of it by another. */
+static int point_at(struct subject *subject, const struct thread *thread, struct obstacles *obstacles)
+{
+    if (thread->tid == subject->pid) {
+        return 0;
+    }
+    int pidfd = pidfd_open(thread->tid, PIDFD_THREAD);
+    if (pidfd < 0) {
+        obstacle_add(obstacles, subject, "the process itself", true,
+                     "its first thread has ended, and this kernel does not open the others");
+        return -1;
+    }
+    close(subject->pidfd);
+    subject->pidfd = pidfd;
+    return 0;
+}
+
+int thread_look(struct thread *thread)
+{
+    char status[4096];
+    ssize_t got = read_proc(thread->tid, "status", status, sizeof status);
+
+    if (got <= 0) {
+        return got < 0 ? (int)got : -ESRCH;
+    }
+    thread->inner = (pid_t)status_number(status, "\nNSpid:", true);
+    thread->pending = status_mask(status, "\nSigPnd:") | status_mask(status, "\nShdPnd:");
+    return 0;
+}
+
 static int open_subject(struct subject *subject, struct obstacles *obstacles, struct err *err)
 {
     char path[64], status[4096];
@@ -478,13 +518,15 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
         return -1;
     }
     if (read_proc(thread->tid, "status", status, sizeof status) > 0) {
-        thread->inner = (pid_t)status_number(status, "\nNSpid:", true);
         subject->inner = (pid_t)status_number(status, "\nNStgid:", true);
         sscanf(status, "Name:\t%15[^\n]", subject->command); /* it may have run another program meanwhile */
     }
     snprintf(path, sizeof path, "/proc/%d/mem", thread->tid);
     subject->memory = open(path, O_RDWR | O_CLOEXEC);
-    return subject->memory < 0 ? err_system(err, errno, "open memory", "process %d", subject->inner) : 0;
+    if (subject->memory < 0) {
+        return err_system(err, errno, "open memory", "process %d", subject->inner);
+    }
+    return point_at(subject, thread, obstacles);
 }
 
 int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles, struct err *err)

@@ -47,27 +47,30 @@ uint64_t inject_data(const struct inject *inject)
 
 enum goal { GOAL_SYSCALL_STOP, GOAL_TRAP, GOAL_EVENT_STOP };
 
-static bool is_own_trap(pid_t tid)
+/* The interpreter has sent its signal. What comes with a signal the kernel leaves out where a process has no room left
+ * for it: it is known by where the thread stands. */
+static bool stands_at_end(const struct inject *inject)
 {
-    siginfo_t info;
+    struct arch_regs regs;
 
-    return ptrace(PTRACE_GETSIGINFO, tid, 0, &info) == 0 && info.si_code == SI_TKILL;
+    return arch_get_regs(inject->thread->tid, &regs) == 0 &&
+           arch_ip(&regs) == inject->area + arch_interpreter_last;
 }
 
-static bool reached(const struct thread *thread, int status, enum goal goal)
+static bool reached(const struct inject *inject, int status, enum goal goal)
 {
     switch (goal) {
     case GOAL_SYSCALL_STOP:
         return status == SYSCALL_STOP;
     case GOAL_TRAP:
-        return status == SIGTRAP && is_own_trap(thread->tid);
+        return status == inject->trap && stands_at_end(inject);
     case GOAL_EVENT_STOP:
         return EVENT_OF(status) == PTRACE_EVENT_STOP;
     }
     return false;
 }
 
-/* All signals but SIGTRAP are blocked, SIGSTOP cannot be: it is held back until the thread is let go. A fault in code
+/* All signals but the trap are blocked, SIGSTOP cannot be: it is held back until the thread is let go. A fault in code
  * of ours would come as a signal too: then something is wrong that this thread must not survive unnoticed. */
 static int on_the_way(struct thread *thread, int status)
 {
@@ -101,19 +104,21 @@ static int await_event(const struct subject *subject, struct thread *thread, sig
 }
 
 /* Lets the thread run until it reaches the goal. */
-static int go(const struct subject *subject, struct thread *thread, enum goal goal)
+static int go(const struct inject *inject, enum goal goal)
 {
+    struct thread *thread = inject->thread;
+
     for (;;) {
         siginfo_t info = {0};
         if (ptrace(goal == GOAL_SYSCALL_STOP ? PTRACE_SYSCALL : PTRACE_CONT, thread->tid, 0, 0) < 0) {
             thread->gone = errno == ESRCH;
             return -errno;
         }
-        if (await_event(subject, thread, &info) < 0) {
+        if (await_event(inject->subject, thread, &info) < 0) {
             return -ESRCH;
         }
         waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | __WALL);
-        if (reached(thread, info.si_status, goal)) {
+        if (reached(inject, info.si_status, goal)) {
             return 0;
         }
         int result = on_the_way(thread, info.si_status);
@@ -131,10 +136,8 @@ static int64_t call_alone(struct inject *inject, const struct arch_call *call)
     int result;
 
     arch_prepare_call(&regs, inject->kernel_entry, call);
-    if ((result = arch_set_regs(thread->tid, &regs)) < 0 ||
-        (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 ||
-        (result = go(inject->subject, thread, GOAL_SYSCALL_STOP)) < 0 ||
-        (result = arch_get_regs(thread->tid, &regs)) < 0) {
+    if ((result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(inject, GOAL_SYSCALL_STOP)) < 0 ||
+        (result = go(inject, GOAL_SYSCALL_STOP)) < 0 || (result = arch_get_regs(thread->tid, &regs)) < 0) {
         return result;
     }
     return arch_result(&regs);
@@ -196,9 +199,22 @@ static void leave_restartable_sequence(const struct subject *subject, struct thr
     }
 }
 
-static int block_signals(struct thread *thread)
+/* Signals of a number that waits already are not told apart from one more of it. */
+static int choose_trap(const struct thread *thread)
 {
-    uint64_t all = ~(1ULL << (SIGTRAP - 1));
+    static const int traps[] = {SIGTRAP, SIGURG, SIGIO, SIGWINCH, SIGUSR1, SIGUSR2, SIGALRM, SIGHUP};
+
+    for (size_t i = 0; i < sizeof traps / sizeof *traps; i++) {
+        if (!(thread->pending & 1ULL << (traps[i] - 1))) {
+            return traps[i];
+        }
+    }
+    return -EBUSY;
+}
+
+static int block_signals(struct thread *thread, int trap)
+{
+    uint64_t all = ~(1ULL << (trap - 1));
 
     if (ptrace(PTRACE_GETSIGMASK, thread->tid, MASK_BYTES, &thread->mask) < 0 ||
         ptrace(PTRACE_SETSIGMASK, thread->tid, MASK_BYTES, &all) < 0) {
@@ -258,8 +274,7 @@ static int put_back(struct inject *inject)
         thread->gone = true;
         return -errno;
     }
-    if ((result = go(inject->subject, thread, GOAL_EVENT_STOP)) < 0 ||
-        (result = suspend_filters(thread, false)) < 0 ||
+    if ((result = go(inject, GOAL_EVENT_STOP)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
         (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
@@ -273,11 +288,15 @@ int inject_begin(struct inject *inject, struct subject *subject, struct thread *
     inject->area = 0;
     inject->count = 0;
     int result = find_kernel_entry(inject, vdso);
-    if (result < 0 || (result = arch_get_regs(thread->tid, &thread->regs)) < 0) {
+    if (result < 0 || (result = thread_look(thread)) < 0 || (result = choose_trap(thread)) < 0) {
+        return result;
+    }
+    inject->trap = result;
+    if ((result = arch_get_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
     leave_restartable_sequence(subject, thread);
-    if ((result = suspend_filters(thread, true)) < 0 || (result = block_signals(thread)) < 0) {
+    if ((result = suspend_filters(thread, true)) < 0 || (result = block_signals(thread, inject->trap)) < 0) {
         return result;
     }
     int64_t at = map_area(inject);
@@ -343,10 +362,10 @@ int inject_run(struct inject *inject)
     if (inject->count == 0) {
         return 0;
     }
-    arch_prepare_run(&regs, inject->area, table, inject->count, inject->subject->inner, thread->inner);
+    arch_prepare_run(&regs, inject->area, table, inject->count, inject->trap, inject->subject->inner,
+                     thread->inner);
     if ((result = subject_write(inject->subject, table, inject->calls, bytes)) < 0 ||
-        (result = arch_set_regs(thread->tid, &regs)) < 0 ||
-        (result = go(inject->subject, thread, GOAL_TRAP)) < 0 ||
+        (result = arch_set_regs(thread->tid, &regs)) < 0 || (result = go(inject, GOAL_TRAP)) < 0 ||
         (result = subject_read(inject->subject, table, inject->calls, bytes)) < 0) {
         return result;
     }

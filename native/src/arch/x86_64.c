@@ -2,7 +2,6 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -10,7 +9,7 @@
 #define USER_CS_32 0x23
 #define RESTART_WITHOUT_HANDLER 514 /* the kernel's ERESTARTNOHAND */
 
-/* rbx: next call, r12: end of the table, r13: tgkill's number, r14 and r15: pid and tid. The kernel keeps all of them;
+/* rbx: next call, r12: end of the table, r13: tgkill's number, r14 and r15: pid and tid, rbp: signal. The kernel keeps them;
  * a system call destroys rcx and r11 only. */
 __asm__(".pushsection .rodata\n"
         ".global arch_interpreter\n"
@@ -34,18 +33,19 @@ __asm__(".pushsection .rodata\n"
         "2: mov %r13, %rax\n"
         "   mov %r14, %rdi\n"
         "   mov %r15, %rsi\n"
-        "   mov $5, %edx\n" /* SIGTRAP */
+        "   mov %rbp, %rdx\n"
         "   syscall\n"
-        "   ud2\n"
+        "3: ud2\n"
         ".global arch_interpreter_end\n"
         "arch_interpreter_end:\n"
         ".global arch_interpreter_size\n"
         ".balign 8\n"
         "arch_interpreter_size: .quad arch_interpreter_end - arch_interpreter\n"
+        ".global arch_interpreter_last\n"
+        "arch_interpreter_last: .quad 3b - arch_interpreter\n"
         ".popsection\n");
 
 _Static_assert(sizeof(struct arch_call) == 64, "the interpreter steps by 64 bytes");
-_Static_assert(SIGTRAP == 5, "the interpreter ends with this signal");
 
 #define BEGIN_AGAIN (-513) /* the kernel's ERESTARTNOINTR */
 
@@ -163,12 +163,14 @@ int64_t arch_result(const struct arch_regs *regs)
     return (int64_t)regs->user.rax;
 }
 
-void arch_prepare_run(struct arch_regs *regs, uint64_t at, uint64_t table, size_t count, pid_t pid, pid_t tid)
+void arch_prepare_run(struct arch_regs *regs, uint64_t at, uint64_t table, size_t count, int trap, pid_t pid,
+                      pid_t tid)
 {
     regs->user.rip = at;
     regs->user.orig_rax = (unsigned long long)-1;
     regs->user.rbx = table;
     regs->user.r12 = table + count * sizeof(struct arch_call);
+    regs->user.rbp = (unsigned long long)trap;
     regs->user.r13 = SYS_tgkill;
     regs->user.r14 = (unsigned long long)pid;
     regs->user.r15 = (unsigned long long)tid;
