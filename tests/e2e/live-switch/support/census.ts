@@ -81,8 +81,9 @@ function descriptor(pid: number, fd: string): string {
   const flags = (all & O_TMPFILE) === O_TMPFILE ? all & ~O_TMPFILE : all
   // The offset in a directory numbers entries of one mount. What was locked by whom is compared, not on which inode.
   const isDirectory = (flags & O_DIRECTORY) !== 0
-  const locks = [...info.matchAll(/^lock:\t\d+: (.*) [\da-f]+:[\da-f]+:\d+ (.*)$/gm)].map(
-    ([, a, b]) => `${a} ${b}`,
+  const locks = [...info.matchAll(/^lock:\t\d+: (.*) [\da-f]+:[\da-f]+:\d+ (.*)$/gm)].map(([, a = '', b]) =>
+    // Of a lock that belongs to an open file it does not matter who took it.
+    [a.startsWith('FLOCK') ? a.replace(/ -?\d+$/, '') : a, b].join(' '),
   )
   return [place(link), flags.toString(8), isDirectory ? '' : field('pos'), ...locks].join(' ')
 }

@@ -1,7 +1,7 @@
-"""For every layer directory named on a line of standard input: a digest of all that it holds, on a line of its own.
+"""For every layer directory named on a line of standard input: what it holds, on a line of its own.
 
-Names, types, modes, owners, sizes, times of change, contents, link targets, device numbers and extended attributes.
-Not what reading changes, nor the work directories, which belong to the kernel.
+Names, types, modes, owners, sizes, times, contents, link targets, device numbers and extended attributes.
+Not what reading changes or another name for a file, nor the work directories, which belong to the kernel.
 """
 import hashlib
 import json
@@ -23,8 +23,7 @@ def describe(path):
     st = os.lstat(path)
     names = sorted(os.listxattr(path, follow_symlinks=False))
     xattrs = [[name, os.getxattr(path, name, follow_symlinks=False).hex()] for name in names]
-    times = [st.st_mtime_ns, st.st_ctime_ns]
-    return [path.hex(), st.st_ino, st.st_mode, st.st_nlink, st.st_uid, st.st_gid, st.st_size, times,
+    return [path.decode("latin-1"), st.st_mode, st.st_uid, st.st_gid, st.st_size, st.st_mtime_ns,
             None if stat.S_ISDIR(st.st_mode) else content_of(path, st), xattrs]
 
 
@@ -42,6 +41,12 @@ def uppers_of(layer):
     return [os.path.join(layer, tree, b"upper") for tree in trees]
 
 
+def contents_of(layer):
+    try:
+        return [entry for upper in uppers_of(layer) for entry in walk(upper)]
+    except FileNotFoundError:
+        return None  # it is being removed
+
+
 for line in sys.stdin.buffer:
-    layer = line.rstrip(b"\n")
-    print(json.dumps([entry for upper in uppers_of(layer) for entry in walk(upper)]), flush=True)
+    print(json.dumps(contents_of(line.rstrip(b"\n"))), flush=True)

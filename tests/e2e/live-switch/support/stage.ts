@@ -1,5 +1,6 @@
 /** A daemon for a test file, and checkpoints that are looked at from all sides. */
 import { readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Checkpoint, Client, type CreateOptions, Sandbox, type StartOptions } from 'deltabox'
 import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import { TestDaemon } from '../../support/daemon.js'
@@ -14,7 +15,7 @@ interface TakenCheckpoint {
 }
 
 /** A sandbox whose frozen layers are watched. */
-class Scene {
+export class Scene {
   readonly box: Sandbox
   readonly layers: FrozenLayers
   /** What /proc/PID/ns/pid says of its processes. */
@@ -49,6 +50,16 @@ class Scene {
     const taken = await this.checkpoint()
     expect(await this.quietCensus()).toEqual(before)
     return taken
+  }
+
+  /** One after the other while processes work, each with something that was written before it. */
+  async checkpoints(count: number, perSecond = 20): Promise<void> {
+    const start = performance.now()
+    for (let at = 0; at < count; at++) {
+      await delay(start + (at * 1000) / perSecond - performance.now())
+      await this.box.files.write('/opt/written', `${at}`)
+      await this.checkpoint()
+    }
   }
 
   /** Taken once all processes wait. */
