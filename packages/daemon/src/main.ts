@@ -98,7 +98,7 @@ async function stop({ state, guard, servers }: Daemon): Promise<void> {
   clearTimeout(deadline)
   clearInterval(idle)
   state.merges.stop()
-  await state.upkeep.stop()
+  state.upkeep.stop()
   await state.layers.stop()
   await state.families.stop()
   state.running.stopTimers()

@@ -46,6 +46,7 @@ const cases: [OperationName, string, string, string, ErrorCode][] = [
   ['sandbox.checkpoint', 'refused', '', '', 'checkpoint_refused'],
   ['sandbox.checkpoint', 'unsettled', '', '', 'checkpoint_refused'],
   ['sandbox.checkpoint', 'sandbox_dead', '', '', 'sandbox_dead'],
+  ['sandbox.rollback', 'busy', '', '', 'sandbox_busy'],
   ['sandbox.rollback', 'system', 'EIO', 'mount overlay', 'rollback_failed'],
   ['sandbox.create', 'limits_unavailable', '', '', 'limits_unavailable'],
   ['process.signal', 'no_such_process', '', '', 'process_ended'],

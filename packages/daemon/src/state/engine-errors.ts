@@ -22,6 +22,8 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   no_such_process: 'process_ended',
   stdin_closed: 'stdin_closed',
   limits_unavailable: 'limits_unavailable',
+  // A rollback that an earlier daemon asked for is still under way.
+  busy: 'sandbox_busy',
   refused: 'checkpoint_refused',
   unsettled: 'checkpoint_refused',
 }

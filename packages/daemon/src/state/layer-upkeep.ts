@@ -51,10 +51,10 @@ export class LayerUpkeep {
     })
   }
 
-  async stop(): Promise<void> {
+  /** Not waited for: the disk may take its time. The next daemon goes on with it. */
+  stop(): void {
     this.#stopped = true
     this.#pause.end()
-    await this.#recording
   }
 
   async #recordAll(): Promise<void> {
@@ -81,6 +81,7 @@ export class LayerUpkeep {
         await live.client.request('layer.sync', { dir: layers.directory(layer) })
         return
       } catch (error) {
+        if (this.#stopped) return
         // It went with its engine or was removed meanwhile; another one does as well.
         log.debug({ layer: id, err: error }, 'a layer was not synced')
       }
@@ -92,6 +93,7 @@ export class LayerUpkeep {
     const { id, family, parent, bytes } = layer
     const createdAt = new Date(layer.createdAt).toISOString()
     await this.#state.layers.record({ id, family, parent, createdAt, bytes })
+    if (this.#stopped) return
     const now = this.#state.store.layers.get(id)
     // It may have come to stand on another one while that was written; that is written next.
     if (now?.parent === parent) this.#state.store.layers.setUpToDate(id)

@@ -122,7 +122,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   }
   const close = async (): Promise<void> => {
     merges.stop()
-    await upkeep.stop()
+    upkeep.stop()
     await the.close()
   }
   return { ...the, close, state, engine, sandbox }
