@@ -452,7 +452,6 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
 {
     int found;
 
-    urgency_raise(&frozen->urgency, 0);
     do {
         struct pids pids = {0};
         if (sandbox->cgroup.v2_fd >= 0) {
@@ -543,6 +542,8 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
         /* such as a parent that waits for its vforked child to exec: both must run on for a moment */
         pause_usec(PAUSE_USEC);
     }
+    /* not before: whoever waits for others to stop must not keep them from running */
+    urgency_raise(&frozen->urgency, 0);
     for (size_t i = 0; i < frozen->count; i++) {
         if (open_subject(&frozen->subjects[i], obstacles, err) < 0) {
             thaw(frozen);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "confine.h"
 #include "fd.h"
@@ -93,6 +94,21 @@ static const char *find_variable(char **env, const char *name)
     return NULL;
 }
 
+/* A file that was just written may still be open for writing in a child of the engine that was forked meanwhile and has
+ * not closed what it does not need; that does not last. */
+static void exec_when_free(const char *program, const struct spawn *spawn)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+
+    for (int tries = 0; tries < 50; tries++) {
+        execve(program, spawn->argv, spawn->env);
+        if (errno != ETXTBSY) {
+            return;
+        }
+        nanosleep(&moment, NULL);
+    }
+}
+
 /* What execvp does, with the new environment's PATH. Returns the errno to report. */
 static int exec_program(const struct spawn *spawn)
 {
@@ -101,13 +117,13 @@ static int exec_program(const struct spawn *spawn)
     char candidate[PATH_MAX];
 
     if (strchr(name, '/')) {
-        execve(name, spawn->argv, spawn->env);
+        exec_when_free(name, spawn);
         return errno;
     }
     for (path = path ? path : "/usr/bin:/bin"; *path; path += strspn(path, ":")) {
         int len = (int)strcspn(path, ":");
         if (snprintf(candidate, sizeof candidate, "%.*s/%s", len, path, name) < (int)sizeof candidate) {
-            execve(candidate, spawn->argv, spawn->env);
+            exec_when_free(candidate, spawn);
             if (errno == EACCES) {
                 failure = EACCES;
             } else if (errno != ENOENT && errno != ENOTDIR) {

@@ -1,43 +1,13 @@
 /** What the foundation costs on this machine. Prints medians; asserts nothing. */
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { cpus, loadavg, release, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Sandbox as Box } from 'deltabox'
+import { print, printMachine, type Row, repeat, summary, timed, withOwnDaemon } from './measure.js'
 
-const directory = mkdtempSync(join(tmpdir(), 'dbb-'))
-process.env.DELTABOX_DATA = join(directory, 'data')
-process.env.DELTABOX_RUN = join(directory, 'run')
-// imported after the environment says where the daemon of this run lives
-const { Client, Sandbox } = await import('deltabox')
+type Sdk = typeof import('deltabox')
+
 const deltabox = fileURLToPath(new URL('../bin/deltabox', import.meta.url))
-
-interface Row {
-  readonly what: string
-  readonly median: number
-  readonly p95: number
-  readonly unit: string
-}
-
-function summary(what: string, samples: number[], unit = 'ms'): Row {
-  const sorted = samples.toSorted((a, b) => a - b)
-  const at = (share: number): number =>
-    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
-  return { what, median: at(0.5), p95: at(0.95), unit }
-}
-
-async function timed(action: () => Promise<unknown>): Promise<number> {
-  const started = performance.now()
-  await action()
-  return performance.now() - started
-}
-
-async function repeat(times: number, sample: () => Promise<number>): Promise<number[]> {
-  const samples: number[] = []
-  for (let round = 0; round < times; round++) samples.push(await sample())
-  return samples
-}
 
 function memoryMb(pid: number, field: string): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
@@ -62,7 +32,7 @@ async function settle(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 60))
 }
 
-async function measure(): Promise<Row[]> {
+async function measure({ Client, Sandbox }: Sdk): Promise<Row[]> {
   const rows: Row[] = []
   const info = await Client.default().info()
   await settle()
@@ -124,18 +94,8 @@ async function shellRuns(box: Box): Promise<number[]> {
   return samples
 }
 
-try {
-  const rows = await measure()
-  process.stdout.write(
-    `Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model}, load ${loadavg()[0]?.toFixed(2)}\n\n`,
-  )
-  for (const { what, median, p95, unit } of rows) {
-    process.stdout.write(
-      `${what.padEnd(42)} ${median.toFixed(2).padStart(9)} ${unit.padEnd(4)} p95 ${p95.toFixed(2)}\n`,
-    )
-  }
-} finally {
-  for (const { id } of await Sandbox.list()) await (await Sandbox.connect(id)).kill()
-  await Client.default().shutdown()
-  rmSync(directory, { recursive: true, force: true })
-}
+await withOwnDaemon(async (sdk) => {
+  const rows = await measure(sdk)
+  printMachine()
+  print(rows)
+})
