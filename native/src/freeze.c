@@ -18,7 +18,6 @@
 #include "fd.h"
 
 #define STOP_USEC 8000 /* a thread that has not stopped by then sits in the kernel */
-#define SPIN_USEC 300
 #define TRIES 4
 #define PAUSE_USEC 1500
 #define TICK_USEC 10000
@@ -373,8 +372,6 @@ static void go_on_waiting(pid_t tid)
  * on the way is delivered as it would have been; any stop clears the interrupt, so it is asked for again. */
 static bool await_stop(const struct subject *subject, struct thread *thread, uint64_t deadline)
 {
-    uint64_t spin_end = now_usec() + SPIN_USEC;
-
     for (;;) {
         siginfo_t info = {0};
         if (waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | WNOHANG | __WALL) < 0) {
@@ -391,18 +388,15 @@ static bool await_stop(const struct subject *subject, struct thread *thread, uin
             ptrace(PTRACE_CONT, thread->tid, 0, SIGNAL_OF(info.si_status));
             continue;
         }
-        uint64_t now = now_usec();
-        if (now < spin_end) {
-            continue;
-        }
         if (thread_has_ended(subject->pid, thread->tid)) {
             thread->gone = true;
             return true;
         }
-        if (now > deadline) {
+        if (now_usec() > deadline) {
             return false;
         }
-        pause_usec(50);
+        /* Sleeps, so that the thread can run on this very processor; a tick ends the sleep in any case. */
+        waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL);
     }
 }
 
