@@ -70,6 +70,9 @@ void freeze_release(const siginfo_t *stop);
 /* Also of one whose end the kernel does not tell, because other threads of its process are there yet. */
 bool thread_has_ended(pid_t pid, pid_t tid);
 bool thread_is_capable(const struct thread *thread, int capability);
+/* While something is frozen, what the engine waits for is interrupted every few milliseconds: a thread that runs another
+ * program may hold it up for ever. Not to be let in where files are opened: overlayfs fails that with EINTR. */
+void ticks_let_in(bool in);
 /* Fills in `inner` and `pending` of a frozen thread. 0 or -errno. */
 int thread_look(struct thread *thread);
 /* A thread that is there and can be asked to do something for its process; NULL when the process is gone. */

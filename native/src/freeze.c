@@ -214,6 +214,15 @@ static void tick(int number)
     errno = keep;
 }
 
+void ticks_let_in(bool in)
+{
+    sigset_t ticks;
+
+    sigemptyset(&ticks);
+    sigaddset(&ticks, SIGALRM);
+    sigprocmask(in ? SIG_UNBLOCK : SIG_BLOCK, &ticks, NULL);
+}
+
 /* Interrupts whatever would wait for ever. */
 static void set_ticks(bool on)
 {
@@ -221,6 +230,7 @@ static void set_ticks(bool on)
     const struct timeval period = {.tv_usec = on ? TICK_USEC : 0};
     const struct itimerval timer = {.it_interval = period, .it_value = period};
 
+    ticks_let_in(on);
     if (sigaction(SIGALRM, &action, NULL) < 0 || setitimer(ITIMER_REAL, &timer, NULL) < 0) {
         die("set a timer: %s", strerror(errno));
     }

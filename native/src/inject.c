@@ -96,9 +96,11 @@ static int await_event(const struct subject *subject, struct thread *thread, sig
 {
     int result;
 
+    ticks_let_in(true);
     while ((result = waitid(P_PID, (id_t)thread->tid, info, WSTOPPED | WEXITED | WNOWAIT | __WALL)) < 0 &&
            errno == EINTR && !thread_has_ended(subject->pid, thread->tid)) {
     }
+    ticks_let_in(false);
     thread->gone = result < 0 || (info->si_code != CLD_TRAPPED && info->si_code != CLD_STOPPED);
     return thread->gone ? -ESRCH : 0;
 }
