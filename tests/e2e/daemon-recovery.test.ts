@@ -13,7 +13,8 @@ let daemon: TestDaemon
 let expected: Map<string, string>
 
 async function start(env: Record<string, string> = {}): Promise<void> {
-  daemon = await TestDaemon.start({ DELTABOX_WARM: '0', ...env })
+  // Layers are counted here: none are put together.
+  daemon = await TestDaemon.start({ DELTABOX_WARM: '0', DELTABOX_MERGE_DEPTH: '400', ...env })
   expected = new Map()
 }
 
