@@ -12,9 +12,9 @@ let daemon: TestDaemon
 /** What each checkpoint that was reported holds. */
 let expected: Map<string, string>
 
-async function start(env: Record<string, string> = {}): Promise<void> {
+async function start(): Promise<void> {
   // Layers are counted here: none are put together.
-  daemon = await TestDaemon.start({ DELTABOX_WARM: '0', DELTABOX_MERGE_DEPTH: '400', ...env })
+  daemon = await TestDaemon.start({ DELTABOX_WARM: '0', DELTABOX_MERGE_DEPTH: '400' })
   expected = new Map()
 }
 
