@@ -95,7 +95,8 @@ export function useStage(env: Record<string, string> = {}): Stage {
   }
   beforeAll(async () => {
     digests = new LayerDigests()
-    stage.daemon = await TestDaemon.start(env)
+    // Layers that were put together would be gone when they are compared.
+    stage.daemon = await TestDaemon.start({ DELTABOX_MERGE_DEPTH: '400', ...env })
     stage.client = new Client({ url: stage.daemon.url })
   })
   afterEach(async () => {
