@@ -436,8 +436,16 @@ int move_open_description(struct move *move, const char *path, int flags, struct
     char link[PATH_MAX], name[16];
 
     *description = NULL;
+    cleanup_fd probe = open(path, O_PATH | O_CLOEXEC); /* what is not of a tree is not opened: that could do anything */
+    if (probe < 0) {
+        return -1;
+    }
+    size_t tree = move_tree_of(move, probe);
+    if (tree == move->tree_count) {
+        return 0;
+    }
     ssize_t len = readlink(path, link, sizeof link - 1);
-    cleanup_fd fd = len < 0 ? -1 : open(path, flags | O_CLOEXEC);
+    cleanup_fd fd = len < 0 ? -1 : open(path, flags | O_NONBLOCK | O_CLOEXEC);
     cleanup_fd infos = open("/proc/self/fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || infos < 0) {
         return -1;
@@ -449,10 +457,7 @@ int move_open_description(struct move *move, const char *path, int flags, struct
         errno = -result;
         return -1;
     }
-    const struct move_tree *tree = tree_of_mount(move, info.mount_id);
-    if (tree) {
-        *description = description_new(move, (size_t)(tree - move->trees), fd_steal(&fd), link, &info);
-    }
+    *description = description_new(move, tree, fd_steal(&fd), link, &info);
     return 0;
 }
 

@@ -73,17 +73,10 @@ static bool in_upper(const struct move_tree *tree, const char *path)
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Memory without a file has a name too. */
+/* Memory without a file has a name too; what is what is seen by the mount it leads to, never by the name. */
 static bool is_shared_file(const struct line *line)
 {
-    return line->access[3] == 's' && line->inode != 0 && line->name[0] == '/' &&
-           strncmp(line->name, "/memfd:", 7) != 0 && strncmp(line->name, "/SYSV", 5) != 0 &&
-           strncmp(line->name, "/dev/zero", 9) != 0;
-}
-
-static bool may_be_nameless(const struct description *description)
-{
-    return !description->path && description->st.st_nlink == 0;
+    return line->access[3] == 's' && line->inode != 0 && line->name[0] == '/';
 }
 
 static void link_of(const struct unit *unit, const struct line *line, char path[96])
@@ -92,26 +85,25 @@ static void link_of(const struct unit *unit, const struct line *line, char path[
              (unsigned long long)line->end);
 }
 
-/* By its name only: what more is to be known of a mapping the kernel tells slowly, of all at once. */
+/* By its name only: what more is to be known of a mapping the kernel tells slowly, of all at once. One that was taken
+ * away need not have been the only one. */
 static bool may_have_to_move(const struct move *move, const struct unit *unit, const struct line *line)
 {
     char path[96], name[PATH_MAX];
-    bool found = false;
 
     if (!is_shared_file(line)) {
         return false;
     }
     link_of(unit, line, path);
-    ssize_t len = readlink(path, name, sizeof name - 1);
-    if (len < 0) {
-        return true;
+    cleanup_fd fd = open(path, O_PATH | O_CLOEXEC);
+    size_t tree = fd < 0 ? 0 : move_tree_of(move, fd);
+    ssize_t len = fd < 0 || tree == move->tree_count ? 0 : readlink(path, name, sizeof name - 1);
+    if (fd < 0 || len <= 0) {
+        return fd < 0 || len < 0;
     }
     name[len] = '\0';
-    found = strcmp(name + len - (len < 10 ? len : 10), " (deleted)") == 0;
-    for (size_t i = 0; !found && i < move->tree_count; i++) {
-        found = in_upper(&move->trees[i], move_path_inside(&move->trees[i], name));
-    }
-    return found;
+    return strcmp(name + len - (len < 10 ? len : 10), " (deleted)") == 0 ||
+           in_upper(&move->trees[tree], move_path_inside(&move->trees[tree], name));
 }
 
 static struct mapping *mapping_add(struct move *move)
@@ -153,7 +145,7 @@ static int collect_mapping(struct move *move, size_t index, const struct line *l
                           (unsigned long long)line->start);
     }
     if (!description ||
-        (!may_be_nameless(description) && !in_upper(&move->trees[description->tree], description->path))) {
+        (description->path && !in_upper(&move->trees[description->tree], description->path))) {
         return 0;
     }
     if (strstr(flags, " sl")) {

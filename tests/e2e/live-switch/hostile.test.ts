@@ -78,6 +78,25 @@ int main(int argc, char **argv) {
   })
 })
 
+describe('a frozen layer', () => {
+  it('is not reached by memory of files with names like those of memory without one', async () => {
+    const scene = await stage.scene()
+    const py = await scene.python()
+    await py.do(`
+      names = ["/dev/zero1", "/SYSV1", "/memfd:1", "/srv/other"]
+      for name in names:
+          write_file(name, b"....")
+      os.link("/srv/other", "/srv/a name") # its first one is taken away
+      files = [os.open(name, os.O_RDWR) for name in names]
+      memories = [mmap.mmap(fd, 4) for fd in files]
+      os.closerange(3, 100)
+      os.unlink("/srv/other")`)
+    await scene.checkpoint()
+    await py.do('for memory in memories: memory[0:1] = b"x"')
+    expect(await scene.sh('cat /dev/zero1 /SYSV1 /memfd:1 "/srv/a name"')).toBe('x...x...x...x...')
+  })
+})
+
 describe('a process that may not do again what it did', () => {
   it('stays in a directory that it may no longer enter', async () => {
     const scene = await stage.scene()
