@@ -69,6 +69,8 @@ void thaw(struct frozen *frozen);
 void freeze_release(const siginfo_t *stop);
 /* Also of one whose end the kernel does not tell, because other threads of its process are there yet. */
 bool thread_has_ended(pid_t pid, pid_t tid);
+/* Whether a thread that stood stands no longer, as only a killed one does; what fails with it is no failure. */
+bool thread_was_killed(struct thread *thread);
 bool thread_is_capable(const struct thread *thread, int capability);
 /* While something is frozen, what the engine waits for is interrupted every few milliseconds: a thread that runs another
  * program may hold it up for ever. Not to be let in where files are opened: overlayfs fails that with EINTR. */

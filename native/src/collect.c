@@ -436,7 +436,8 @@ int move_open_description(struct move *move, const char *path, int flags, struct
     char link[PATH_MAX], name[16];
 
     *description = NULL;
-    cleanup_fd probe = open(path, O_PATH | O_CLOEXEC); /* what is not of a tree is not opened: that could do anything */
+    cleanup_fd probe =
+        open(path, O_PATH | O_CLOEXEC); /* what is not of a tree is not opened: that could do anything */
     if (probe < 0) {
         return -1;
     }
@@ -571,7 +572,9 @@ int move_collect(struct move *move, struct err *err)
     unit_add(move, NULL, NULL);
     files_each_of(move->sandbox, collect_handle, move);
     for (size_t i = 0; i < move->frozen.count; i++) {
-        if (collect_subject(move, &move->frozen.subjects[i], err) < 0) {
+        struct subject *subject = &move->frozen.subjects[i];
+        struct thread *thread = subject_thread(subject);
+        if (collect_subject(move, subject, err) < 0 && !thread_was_killed(thread)) {
             return -1;
         }
     }

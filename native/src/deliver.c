@@ -34,6 +34,7 @@ _Static_assert(sizeof(struct message) <= MESSAGE_BYTES, "a message fits its part
 
 static int unit_failed(const struct unit *unit, int result, const char *step, struct err *err)
 {
+    thread_was_killed(unit->thread);
     return err_system(err, -result, step, "process %d (%s)", unit->subject->inner, unit->subject->command);
 }
 

@@ -527,7 +527,9 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
     snprintf(path, sizeof path, "/proc/%d/mem", thread->tid);
     subject->memory = open(path, O_RDWR | O_CLOEXEC);
     if (subject->memory < 0) {
-        return err_system(err, errno, "open memory", "process %d", subject->inner);
+        return thread_was_killed(thread)
+                   ? 0
+                   : err_system(err, errno, "open memory", "process %d", subject->inner);
     }
     return point_at(subject, thread, obstacles);
 }
@@ -587,6 +589,14 @@ void freeze_release(const siginfo_t *stop)
 
     go_on_waiting(stop->si_pid);
     ptrace(PTRACE_DETACH, stop->si_pid, 0, signal);
+}
+
+bool thread_was_killed(struct thread *thread)
+{
+    struct arch_regs regs;
+
+    thread->gone = thread->gone || arch_get_regs(thread->tid, &regs) < 0;
+    return thread->gone;
 }
 
 bool thread_is_capable(const struct thread *thread, int capability)
