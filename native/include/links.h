@@ -29,6 +29,8 @@ struct link_scan {
     size_t mark_count;
     struct link_directory *directories; /* by path, for the second look */
     size_t directory_count;
+    struct link_name *known; /* at the second look: the directories of the first; `inode` is the index */
+    size_t known_count;
     struct link_name *names; /* after links_finish: sorted by inode */
     size_t name_count;
 };

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -10,6 +11,7 @@
 
 #include "error.h"
 #include "fd.h"
+#include "sys.h"
 
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -99,17 +101,37 @@ static size_t add_directory(struct link_scan *scan, char *path)
     return scan->directory_count++;
 }
 
-static bool is_known(const struct link_scan *scan, size_t known, const char *path)
+static int by_path(const void *a, const void *b)
 {
-    for (size_t i = 0; i < known; i++) {
-        if (strcmp(scan->directories[i].path, path) == 0) {
-            return !scan->directories[i].gone;
-        }
-    }
-    return false;
+    const struct link_name *left = a, *right = b;
+
+    return strcmp(left->path, right->path);
 }
 
-static void read_entry(struct link_scan *scan, size_t index, size_t known, int dir, const char *name)
+/* The directories that are there already, in the order of their paths. */
+static void list_known(struct link_scan *scan)
+{
+    scan->known = calloc(scan->directory_count + 1, sizeof *scan->known);
+    if (!scan->known) {
+        die("out of memory");
+    }
+    for (scan->known_count = 0; scan->known_count < scan->directory_count; scan->known_count++) {
+        scan->known[scan->known_count] =
+            (struct link_name){.inode = scan->known_count, .path = scan->directories[scan->known_count].path};
+    }
+    qsort(scan->known, scan->known_count, sizeof *scan->known, by_path);
+}
+
+static bool is_known(const struct link_scan *scan, char *path)
+{
+    const struct link_name wanted = {.path = path};
+    const struct link_name *found =
+        scan->known ? bsearch(&wanted, scan->known, scan->known_count, sizeof *scan->known, by_path) : NULL;
+
+    return found && !scan->directories[found->inode].gone;
+}
+
+static void read_entry(struct link_scan *scan, size_t index, int dir, const char *name)
 {
     struct link_directory *directory = &scan->directories[index];
     struct stat st;
@@ -120,7 +142,7 @@ static void read_entry(struct link_scan *scan, size_t index, size_t known, int d
     }
     if (S_ISDIR(st.st_mode)) {
         char *path = join(directory->path, name);
-        if (is_known(scan, known, path)) {
+        if (is_known(scan, path)) {
             free(path);
         } else {
             add_directory(scan, path);
@@ -135,19 +157,20 @@ static void read_entry(struct link_scan *scan, size_t index, size_t known, int d
     }
 }
 
-/* Directories among the first `known` are looked at already; others found are added at the end. */
-static int read_directory(struct link_scan *scan, size_t index, size_t known, int upper)
+/* Directories that are not known yet are added at the end. */
+static int read_directory(struct link_scan *scan, size_t index, int upper)
 {
     const char *path = scan->directories[index].path;
     struct stat st;
     struct dirent *entry;
 
     clear_names(&scan->directories[index]);
-    int fd = openat(upper, *path ? path : ".", OPEN_DIRECTORY);
+    /* the upper may change at any moment: a link in a directory's place is not followed */
+    int fd = sys_openat2(upper, *path ? path : ".", OPEN_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     if (fd < 0 || fstat(fd, &st) < 0) {
         scan->directories[index].gone = true; /* renamed or removed meanwhile */
         fd_close(&fd);
-        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : -errno;
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP || errno == EXDEV ? 0 : -errno;
     }
     scan->directories[index].gone = false;
     scan->directories[index].changed = st.st_ctim;
@@ -159,7 +182,7 @@ static int read_directory(struct link_scan *scan, size_t index, size_t known, in
     while ((entry = readdir(dir))) {
         if (entry->d_type == DT_DIR || entry->d_type == DT_UNKNOWN || entry->d_type == DT_REG ||
             entry->d_type == DT_LNK || entry->d_type == DT_FIFO) {
-            read_entry(scan, index, known, dirfd(dir), entry->d_name);
+            read_entry(scan, index, dirfd(dir), entry->d_name);
         }
     }
     closedir(dir);
@@ -171,7 +194,7 @@ static int read_new(struct link_scan *scan, size_t from, int upper)
     int result = 0;
 
     for (size_t at = from; result == 0 && at < scan->directory_count; at++) {
-        result = read_directory(scan, at, 0, upper);
+        result = read_directory(scan, at, upper);
     }
     return result;
 }
@@ -233,12 +256,13 @@ static bool is_complete(const struct link_scan *scan, int upper)
 
 int links_finish(struct link_scan *scan, int upper)
 {
-    size_t known = scan->directory_count;
+    const size_t known = scan->directory_count;
     int result = 0;
 
+    list_known(scan);
     for (size_t i = 0; result == 0 && i < known; i++) {
         if (has_changed(&scan->directories[i], upper)) {
-            result = read_directory(scan, i, known, upper);
+            result = read_directory(scan, i, upper);
         }
     }
     result = result == 0 ? read_new(scan, known, upper) : result;
@@ -266,6 +290,7 @@ void links_free(struct link_scan *scan)
         free(scan->directories[i].path);
     }
     free(scan->directories);
+    free(scan->known);
     free(scan->names);
     free(scan->marks);
     *scan = (struct link_scan){0};
