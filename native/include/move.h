@@ -26,6 +26,7 @@ struct description {
     int flags;
     bool copy_up; /* must lie in the new upper, also when it is only read */
     off_t position;
+    uint64_t inode; /* as /proc tells it: of a file that was copied up stat shows its origin's */
     struct stat st;
     struct lock *locks;
     size_t lock_count;

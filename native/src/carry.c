@@ -24,9 +24,9 @@
 
 /* Directories that were entered into, for their times at the end. */
 struct touched {
-    int fd;
     struct timespec times[2];
     struct touched *next;
+    char path[];
 };
 
 struct carry {
@@ -34,14 +34,17 @@ struct carry {
     struct touched *touched;
 };
 
-static void touch(struct carry *carry, int fd, const struct stat *st)
+static void touch(struct carry *carry, const char *path, const struct stat *st)
 {
-    struct touched *touched = calloc(1, sizeof *touched);
-
+    if (carry->touched && strcmp(carry->touched->path, path) == 0) {
+        return;
+    }
+    struct touched *touched = malloc(sizeof *touched + strlen(path) + 1);
     if (!touched) {
         die("out of memory");
     }
-    *touched = (struct touched){.fd = fd, .times = {st->st_atim, st->st_mtim}, .next = carry->touched};
+    *touched = (struct touched){.times = {st->st_atim, st->st_mtim}, .next = carry->touched};
+    strcpy(touched->path, path);
     carry->touched = touched;
 }
 
@@ -49,8 +52,7 @@ static void restore_times(struct carry *carry)
 {
     while (carry->touched) {
         struct touched *next = carry->touched->next;
-        futimens(carry->touched->fd, carry->touched->times);
-        close(carry->touched->fd);
+        utimensat(carry->to, carry->touched->path, carry->touched->times, AT_SYMLINK_NOFOLLOW);
         free(carry->touched);
         carry->touched = next;
     }
@@ -67,38 +69,40 @@ static int make_directory(const struct carry *carry, const char *path)
     return to < 0 ? -errno : copy_descriptor_looks(from, to);
 }
 
-/* The directory that will hold `path`, with all that lead to it; -errno. Impure: it holds files that show another
- * inode number than their own. */
-static int open_parent(struct carry *carry, const char *path, const char **name)
+/* A directory in which something is about to be made; -errno. Impure: it holds files that show another inode number
+ * than their own. */
+static int open_touched(struct carry *carry, const char *path)
 {
-    char parent[PATH_MAX];
     struct stat st;
+    cleanup_fd from = sys_openat2(carry->from, path, OPEN_DIRECTORY, 0, BENEATH);
+    cleanup_fd to = openat(carry->to, path, OPEN_DIRECTORY);
 
-    snprintf(parent, sizeof parent, "%s", path);
-    for (char *slash = parent; (slash = strchr(slash, '/')); slash++) {
-        *slash = '\0';
-        if (fstatat(carry->to, parent, &st, AT_SYMLINK_NOFOLLOW) < 0) {
-            int result = make_directory(carry, parent);
-            if (result < 0) {
-                return result;
-            }
-        }
-        *slash = '/';
-    }
-    char *last = strrchr(parent, '/');
-    *name = last ? path + (last - parent) + 1 : path;
-    if (last) {
-        *last = '\0';
-    }
-    cleanup_fd from = sys_openat2(carry->from, last ? parent : ".", OPEN_DIRECTORY, 0, BENEATH);
-    int fd = openat(carry->to, last ? parent : ".", OPEN_DIRECTORY);
-    if (from < 0 || fd < 0 || fstat(from, &st) < 0 ||
-        fsetxattr(fd, "trusted.overlay.impure", "y", 1, 0) < 0) {
-        fd_close(&fd);
+    if (from < 0 || to < 0 || fstat(from, &st) < 0 ||
+        fsetxattr(to, "trusted.overlay.impure", "y", 1, 0) < 0) {
         return -errno;
     }
-    touch(carry, fd, &st);
-    return fd;
+    touch(carry, path, &st);
+    return fd_steal(&to);
+}
+
+/* The directory that will hold `path`, with all that lead to it; -errno. */
+static int open_parent(struct carry *carry, const char *path, const char **name)
+{
+    char at[PATH_MAX];
+    struct stat st;
+    cleanup_fd parent = open_touched(carry, ".");
+
+    *name = path;
+    snprintf(at, sizeof at, "%s", path);
+    for (char *slash = at; parent >= 0 && (slash = strchr(slash, '/')); slash++) {
+        *slash = '\0';
+        int made = fstatat(carry->to, at, &st, AT_SYMLINK_NOFOLLOW) < 0 ? make_directory(carry, at) : 0;
+        fd_close(&parent);
+        parent = made < 0 ? made : open_touched(carry, at);
+        *slash = '/';
+        *name = path + (slash - at) + 1;
+    }
+    return parent < 0 ? parent : fd_steal(&parent);
 }
 
 /* ---- files ---- */
@@ -117,12 +121,12 @@ static int carry_file(struct carry *carry, const char *path)
     struct stat st;
     cleanup_fd from =
         sys_openat2(carry->from, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, BENEATH);
-    int parent_fd = from < 0 ? -errno : open_parent(carry, path, &name);
+    cleanup_fd parent = from < 0 ? -errno : open_parent(carry, path, &name);
 
-    if (parent_fd < 0) {
-        return parent_fd;
+    if (parent < 0) {
+        return parent;
     }
-    cleanup_fd to = openat(parent_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    cleanup_fd to = openat(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (to < 0 || fstat(from, &st) < 0) {
         return errno == EEXIST ? 0 : -errno;
     }
@@ -195,14 +199,14 @@ static int carry_group(struct carry *carry, const struct link_name *names, size_
     if (fstatat(carry->from, names[0].path, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         return -errno;
     }
-    int parent = open_parent(carry, names[0].path, &first);
+    cleanup_fd parent = open_parent(carry, names[0].path, &first);
     if (parent < 0) {
         return parent;
     }
     int result = S_ISREG(st.st_mode) ? carry_regular(carry, parent, first, names[0].path)
                                      : carry_special(carry, parent, first, names[0].path, &st);
     for (size_t i = 1; result == 0 && i < count; i++) {
-        int other = open_parent(carry, names[i].path, &name);
+        cleanup_fd other = open_parent(carry, names[i].path, &name);
         result = other < 0 ? other : linkat(parent, first, other, name, 0) < 0 ? -errno : 0;
     }
     return result;
@@ -227,7 +231,7 @@ int carry_mark(struct carry *carry, const char *path, const struct held_mark *ma
 {
     char target[64];
     const char *name;
-    int parent = open_parent(carry, path, &name);
+    cleanup_fd parent = open_parent(carry, path, &name);
 
     if (parent < 0) {
         return parent;

@@ -110,7 +110,7 @@ bool is_same_description(int a, int b)
 
 static bool is_same(const struct description *description, int fd, const struct fdinfo *info)
 {
-    return description->st.st_ino == info->inode && description->position == info->position &&
+    return description->inode == info->inode && description->position == info->position &&
            (description->flags | O_CLOEXEC) == (info->flags | O_CLOEXEC) &&
            is_same_description(description->old, fd);
 }
@@ -183,6 +183,7 @@ static struct description *description_new(struct move *move, size_t tree, int f
     description->tree = tree;
     description->flags = info->flags;
     description->position = info->position;
+    description->inode = info->inode;
     if (fstat(fd, &description->st) == 0) {
         find_name(move, description);
     }

@@ -90,33 +90,24 @@ static int go_on_reading(const struct description *description)
 /* The way from a directory that was removed up to one that was not: how many, and that one's description. */
 static int nearest_ancestor(const struct move *move, struct description *description, unsigned *depth)
 {
-    struct stat st;
-    char link[32], path[PATH_MAX];
+    const struct move_tree *tree = &move->trees[description->tree];
+    char path[PATH_MAX];
     cleanup_fd at = openat(description->old, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-    *depth = 0;
-    while (at >= 0 && fstat(at, &st) == 0 && st.st_nlink == 0) {
+    /* the link count of a removed directory that lay in a layer is what it was */
+    for (*depth = 0; at >= 0 && move_path_of(tree, at, path) < 0; ++*depth) {
+        if (errno != ENOENT) {
+            return -errno;
+        }
         int above = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
         close(at);
         at = above;
-        ++*depth;
     }
     if (at < 0) {
         return -errno;
     }
-    snprintf(link, sizeof link, "/proc/self/fd/%d", at);
-    ssize_t len = readlink(link, path, sizeof path - 1);
-    if (len < 0) {
-        return -errno;
-    }
-    path[len] = '\0';
-    const struct move_tree *tree = &move->trees[description->tree];
-    const char *inside = path + (tree->path[1] ? strlen(tree->path) : 0);
-    while (*inside == '/') {
-        inside++;
-    }
-    int fd = sys_openat2(tree->new, *inside ? inside : ".", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-                         0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    int fd = sys_openat2(tree->new, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0,
+                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     return fd < 0 ? -errno : fd;
 }
 
@@ -285,7 +276,8 @@ static int make_nameless(const struct move *move, struct description *descriptio
     }
     cleanup_fd parent = sys_openat2(tree->new, inside, O_PATH | O_DIRECTORY | O_CLOEXEC, 0,
                                     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-    cleanup_fd made = parent < 0 ? -1 : openat(parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    /* its directory may be gone, and it may be linked anywhere */
+    cleanup_fd made = openat(parent < 0 ? tree->new : parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     snprintf(link, sizeof link, "/proc/self/fd/%d", description->old);
     cleanup_fd from = made < 0 ? -1 : open(link, O_RDONLY | O_CLOEXEC);
     if (from < 0) {
