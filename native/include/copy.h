@@ -11,11 +11,11 @@ struct node {
 };
 
 /* Makes `to` (there already, of the same type) look like `from`: owner, mode, attributes, flags, times. Of overlayfs'
- * attributes those are left out that speak of the node's place among the layers: opaque, redirect, metacopy, whiteout.
+ * attributes those are left out that speak of the node's place among the layers: opaque, redirect, whiteout.
  * 0 or -errno. */
 int copy_looks(struct node from, struct node to, const struct stat *st);
-/* Makes `to` a new file of `size` bytes with the data of `data`, extents shared where the file system can, holes kept;
- * an empty hole when `data` is -1. 0 or -errno. */
+/* Makes `to` a new file of `size` bytes with the data of `data`, extents shared where the file system can, holes kept.
+ * 0 or -errno. */
 int copy_content(int data, struct node to, off_t size);
 /* The data of `from` for the empty file `to`; not durable. 0 or -errno. */
 int copy_whole(int from, int to, off_t size);

@@ -30,7 +30,7 @@ enum found_kind {
     FOUND_NOTHING,   /* the run has nothing of it; place.below may have */
     FOUND_HIDDEN,    /* the run says that it does not exist */
     FOUND_DIRECTORY, /* parts: what is merged */
-    FOUND_FILE, /* anything else; parts: the node, and after a metacopy what it leads to, down to the data */
+    FOUND_FILE,      /* anything else; parts: the node */
 };
 
 struct found {
@@ -38,10 +38,6 @@ struct found {
     struct place place;
     struct stat st;     /* of the first part */
     size_t parent_part; /* the parent's part that the first part lies in */
-    bool metacopy;      /* the first part has no data of its own */
-    bool data_below;    /* a metacopy whose data is at place.below */
-    dev_t data_dev;     /* else: where the data is */
-    ino_t data_ino;
 };
 
 /* The root of the run's tree; it goes on at the root of what lies below. */
@@ -61,6 +57,3 @@ bool same_below(const struct place *left, const struct place *right);
 /* A name's extended attributes, links not followed; like lgetxattr and llistxattr. */
 ssize_t name_xattr(int dir, const char *name, const char *attribute, void *value, size_t size);
 ssize_t name_xattrs(int dir, const char *name, char *list, size_t size);
-/* The path below the run that `name` goes on at by its redirect or, without one, its own name, when its parent goes on
- * at `parent_below` (or NULL). *target is NULL when it goes on nowhere; to be freed. 0 or -errno. */
-int run_target(int dir, const char *name, const char *parent_below, char **target);

@@ -135,7 +135,8 @@ static int carry_file(struct carry *carry, const char *path)
     return result == 0 ? copy_attribute(from, to, ORIGIN) : result;
 }
 
-/* One that will be copied up, from an upper where it lies as a copy already. */
+/* One that will be copied up, from an upper where it lies as a copy already. When it shows its own number, what it was
+ * copied from has none that lasts (a base's) or several names, and the kernel's own copy goes on showing that. */
 static bool shows_other_inode(const struct carry *carry, const struct description *description)
 {
     struct stat st;
@@ -147,7 +148,7 @@ static bool shows_other_inode(const struct carry *carry, const struct descriptio
     cleanup_fd fd = sys_openat2(carry->from, description->path,
                                 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0, BENEATH);
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
-           fgetxattr(fd, ORIGIN, NULL, 0) >= 0 && fgetxattr(fd, "trusted.overlay.metacopy", NULL, 0) < 0;
+           st.st_ino != description->st.st_ino && fgetxattr(fd, ORIGIN, NULL, 0) > 0;
 }
 
 /* ---- files with several names ---- */

@@ -30,7 +30,7 @@ static struct node_path path_of(struct node node)
 static bool speaks_of_place(const char *name)
 {
     static const char *const names[] = {"trusted.overlay.opaque", "trusted.overlay.redirect",
-                                        "trusted.overlay.metacopy", "trusted.overlay.whiteout"};
+                                        "trusted.overlay.whiteout"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0) {
@@ -197,7 +197,7 @@ int copy_content(int data, struct node to, off_t size)
     if (file < 0) {
         return -errno;
     }
-    int result = data < 0 ? 0 : copy_data(data, file, size);
+    int result = copy_data(data, file, size);
     if (result < 0) {
         return result;
     }

@@ -125,23 +125,8 @@ static bool is_untouched(const struct pair *pair)
         return false;
     }
     return from->kind == FOUND_NOTHING ? same_below(&from->place, &to->place)
-                                       : from->kind == FOUND_FILE && !from->metacopy && !to->metacopy &&
-                                             from->data_dev == to->data_dev && from->data_ino == to->data_ino;
-}
-
-/* A change of looks alone copies no data. */
-static bool has_same_data(const struct pair *pair)
-{
-    const struct found *from = &pair->found[FROM], *to = &pair->found[TO];
-    bool from_below = from->kind == FOUND_NOTHING || from->data_below;
-    bool to_below = to->kind == FOUND_NOTHING || to->data_below;
-
-    if (!pair->looked_up || from_below != to_below) {
-        return false;
-    }
-    return from_below ? from->place.below && same_below(&from->place, &to->place)
-                      : from->kind == FOUND_FILE && to->kind == FOUND_FILE &&
-                            from->data_dev == to->data_dev && from->data_ino == to->data_ino;
+                                       : from->kind == FOUND_FILE && from->st.st_dev == to->st.st_dev &&
+                                             from->st.st_ino == to->st.st_ino;
 }
 
 static bool is_same(const struct comparing *comparing, const struct pair *pair)
@@ -154,7 +139,7 @@ static bool is_same(const struct comparing *comparing, const struct pair *pair)
         return false;
     }
     return !S_ISREG(now->st_mode) ||
-           (before->st_size == now->st_size && (has_same_data(pair) || same_content(from, to, now->st_size)));
+           (before->st_size == now->st_size && same_content(from, to, now->st_size));
 }
 
 /* A link that stands for a socket or FIFO is what it stands for. */

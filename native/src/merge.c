@@ -107,81 +107,26 @@ static int link_to_copy(struct merge *merge, const struct stat *st, const struct
 
 /* ---- one file ---- */
 
-/* What the merged layer gets for a name. */
-enum kind {
-    AS_IT_IS,
-    WITH_DATA,  /* a metacopy whose data is in the run becomes whole */
-    REDIRECTED, /* a metacopy that would no longer lead to its data */
-};
-
-static int kind_of(const struct filling *filling, const char *name, const struct found *found)
+static int copy_regular(struct merge *merge, struct node from, struct node to, off_t size)
 {
-    cleanup_free char *target = NULL;
+    cleanup_fd data = openat(from.dir, from.name, O_RDONLY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC);
 
-    if (!found->metacopy) {
-        return AS_IT_IS;
-    }
-    if (!found->data_below) {
-        return WITH_DATA;
-    }
-    if (!found->place.below) {
-        return -EIO; /* nor could it be opened */
-    }
-    int result = run_target(filling->raw[found->parent_part], name, filling->item->place.below, &target);
-    return result < 0 ? result : target && strcmp(target, found->place.below) == 0 ? AS_IT_IS : REDIRECTED;
-}
-
-/* A file shown from below the run at another path than its own needs a redirect. An absolute one is good for every
- * name of the file. */
-static int mark_metacopy(const struct filling *filling, struct node to, const struct found *found)
-{
-    const char *below = filling->item->place.below;
-    cleanup_free char *usual = below ? path_join(below, to.name) : NULL;
-    int result = set_overlay_xattr(to, "trusted.overlay.metacopy", "");
-
-    if (result < 0 || (usual && found->st.st_nlink == 1 && strcmp(usual, found->place.below) == 0)) {
-        return result;
-    }
-    return set_overlay_xattr(to, "trusted.overlay.redirect", found->place.below);
-}
-
-static int copy_regular(struct merge *merge, const struct filling *filling, struct node from, struct node to,
-                        const struct found *found, enum kind kind)
-{
-    const struct place *place = &found->place;
-    const struct part *last = &place->parts[place->count - 1];
-    cleanup_fd data = -1;
-
-    if (kind == WITH_DATA || !found->metacopy) {
-        data = path_open(merge->run->uppers[last->layer], last->path, O_RDONLY | O_NOATIME);
-        if (data < 0) {
-            return data;
-        }
-    }
     merge->wrote = true;
-    int result = copy_content(data, to, found->st.st_size);
-    if (result == 0) {
-        result = copy_looks(from, to, &found->st);
-    }
-    return result == 0 && data < 0 ? mark_metacopy(filling, to, found) : result;
+    return data < 0 ? -errno : copy_content(data, to, size);
 }
 
 static int copy_file(struct merge *merge, const struct filling *filling, struct node from, struct node to,
-                     const struct found *found, enum kind kind)
+                     const struct stat *st)
 {
-    int result = link_to_copy(merge, &found->st, to);
+    int result = link_to_copy(merge, st, to);
 
     if (result != 0) {
         return result < 0 ? result : 0;
     }
-    if (S_ISREG(found->st.st_mode)) {
-        result = copy_regular(merge, filling, from, to, found, kind);
-    } else {
-        result = copy_special(from, to, &found->st);
-        result = result < 0 ? result : copy_looks(from, to, &found->st);
-    }
-    if (result == 0 && found->st.st_nlink > 1) {
-        remember_copy(merge, &found->st, filling, to.name);
+    result = S_ISREG(st->st_mode) ? copy_regular(merge, from, to, st->st_size) : copy_special(from, to, st);
+    result = result == 0 ? copy_looks(from, to, st) : result;
+    if (result == 0 && st->st_nlink > 1) {
+        remember_copy(merge, st, filling, to.name);
     }
     return result;
 }
@@ -193,12 +138,8 @@ static int add_file(struct merge *merge, const struct filling *filling, const ch
 {
     const struct node from = {.dir = filling->raw[found->parent_part], .name = name};
     const struct node to = {.dir = filling->fd, .name = name};
-    int kind = kind_of(filling, name, found);
 
-    if (kind < 0) {
-        return failed(merge, kind, "find data of", filling, name);
-    }
-    if (kind == AS_IT_IS && found->st.st_nlink <= merge->links / 2) {
+    if (found->st.st_nlink <= merge->links / 2) {
         if (linkat(from.dir, name, to.dir, name, 0) == 0) {
             return 0;
         }
@@ -206,7 +147,7 @@ static int add_file(struct merge *merge, const struct filling *filling, const ch
             return failed(merge, -errno, "link", filling, name);
         }
     }
-    int result = copy_file(merge, filling, from, to, found, (enum kind)kind);
+    int result = copy_file(merge, filling, from, to, &found->st);
     return result < 0 ? failed(merge, result, "copy", filling, name) : 0;
 }
 

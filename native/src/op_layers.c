@@ -10,10 +10,13 @@
 #include "job.h"
 #include "layer.h"
 #include "merge.h"
+#include "pins.h"
+#include "sandbox.h"
 #include "tree.h"
 
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define PART_BYTES (128 * 1024)
+#define MERGE_TRIES 3
 
 /* A directory can lie in every layer of both chains. */
 static void allow_many_files(void)
@@ -220,25 +223,84 @@ static int measure(const char *layer, uint64_t trees, struct out *ok, struct err
     return 0;
 }
 
-static int merge_tree(const struct merge_question *question, int into, size_t tree, struct err *err)
+/* What the sandboxes that live show the inode numbers of. */
+static int collect_pins(struct pins *pins, size_t tree, struct err *err)
 {
-    struct run run = {0};
+    for (const struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
+        cleanup_fd upper = tree < sandbox->base->tree_count ? layer_open_upper(sandbox->head, tree) : -1;
+        int result = upper < 0 ? 0 : pins_collect(pins, upper);
+        if (result < 0) {
+            return err_system(err, -result, "look for inode numbers", "%s", sandbox->head);
+        }
+    }
+    return 0;
+}
 
-    if (run_open(&run, &question->layers, chain_length(&question->layers), tree, err) < 0) {
+static int set_aside(const struct pins *pins, const struct merge_question *question, const struct run *run,
+                     struct err *err)
+{
+    for (size_t i = 0; i < run->count; i++) {
+        cleanup_fd layer = open(question->layers.layers[i], OPEN_DIRECTORY);
+        int result = layer < 0 ? -errno : pins_set_aside(pins, run->uppers[i], layer);
+        if (result < 0) {
+            return err_system(err, -result, "set aside", "%s", question->layers.layers[i]);
+        }
+    }
+    return 0;
+}
+
+static int merge_once(const struct pins *pins, const struct merge_question *question, const struct run *run,
+                      int into, size_t tree, struct err *err)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "fs%zu", tree);
+    if (set_aside(pins, question, run, err) < 0) {
         return -1;
     }
+    tree_remove(into, name); /* of the try before */
     cleanup_fd upper = layer_make_tree(into, tree);
     if (upper < 0) {
         return err_system(err, -upper, "make layer", "%s", question->into);
     }
-    int result = merge_run(&run, upper, err);
-    if (result == 0 && (result = carry_names(question->layers.layers[0], question->into, tree)) < 0) {
-        result = err_system(err, -result, "keep the names of links", "%s", question->into);
+    if (merge_run(run, upper, err) < 0) {
+        return -1;
     }
+    int result = carry_names(question->layers.layers[0], question->into, tree);
+    return result < 0 ? err_system(err, -result, "keep the names of links", "%s", question->into) : 0;
+}
+
+/* Once more when meanwhile a file was copied up from one that has been linked: it shows its own number while that has
+ * two names. */
+static int merge_tree(const struct merge_question *question, int into, size_t tree, struct err *err)
+{
+    struct run run = {0};
+    struct pins pins = {0};
+    int result = run_open(&run, &question->layers, chain_length(&question->layers), tree, err);
+
+    result = result == 0 ? collect_pins(&pins, tree, err) : result;
+    for (int tries = 0; result == 0 && tries < MERGE_TRIES && (tries == 0 || pins.grew); tries++) {
+        result = merge_once(&pins, question, &run, into, tree, err);
+        pins.grew = false;
+        result = result == 0 ? collect_pins(&pins, tree, err) : result;
+    }
+    pins_free(&pins);
     for (size_t i = 0; i < run.count; i++) {
         close(run.uppers[i]);
     }
     return result;
+}
+
+static int take_origins(const struct merge_question *question, int into, struct err *err)
+{
+    for (char **layer = question->layers.layers; *layer; layer++) {
+        cleanup_fd from = open(*layer, OPEN_DIRECTORY);
+        int result = from < 0 ? -errno : pins_move(from, into);
+        if (result < 0) {
+            return err_system(err, -result, "move what is set aside", "%s", *layer);
+        }
+    }
+    return 0;
 }
 
 static int merge_work(struct job_out *out, void *argument, struct out *ok, struct err *err)
@@ -256,7 +318,7 @@ static int merge_work(struct job_out *out, void *argument, struct out *ok, struc
             return -1;
         }
     }
-    return measure(question->into, question->trees, ok, err);
+    return take_origins(question, into, err) < 0 ? -1 : measure(question->into, question->trees, ok, err);
 }
 
 int op_layers_merge(struct request *request, struct err *err)

@@ -20,7 +20,7 @@
 struct lookup {
     const struct run *run;
     char *name; /* one component, or a path from the roots once that was redirected to */
-    bool is_directory, stop, metacopy;
+    bool is_directory, stop;
     struct found *found;
 };
 
@@ -79,21 +79,6 @@ static int read_redirect(int dir, const char *name, char value[PATH_LIMIT + 1])
     return is_valid_redirect(value, (size_t)len) ? 1 : -EINVAL;
 }
 
-int run_target(int dir, const char *name, const char *parent_below, char **target)
-{
-    static char value[PATH_LIMIT + 1];
-    int result = read_redirect(dir, name, value);
-
-    *target = NULL;
-    if (result < 0 || (!parent_below && !(result == 1 && value[0] == '/'))) {
-        return result < 0 ? result : 0;
-    }
-    *target = result == 0       ? path_join(parent_below, name)
-              : value[0] == '/' ? path_copy(value)
-                                : path_join(parent_below, value);
-    return *target ? 0 : -ENAMETOOLONG;
-}
-
 /* ---- one component ---- */
 
 /* Replaces the component that begins at `prefix` in the name by what it is redirected to. */
@@ -130,31 +115,26 @@ static int follow_redirect(struct lookup *lookup, int dir, const char *component
 static int look_at(struct lookup *lookup, int dir, const char *component, size_t prefix, const char *rest,
                    struct stat *st)
 {
-    bool last = *rest == '\0', goes_on;
+    bool last = *rest == '\0';
 
     if (fstatat(dir, component, st, AT_SYMLINK_NOFOLLOW) < 0) {
         return errno == ENOENT || errno == ENAMETOOLONG || (lookup->run->live && errno == ESTALE) ? 0
                                                                                                   : -errno;
     }
-    if (is_whiteout(dir, component, st) || (last && lookup->metacopy && !S_ISREG(st->st_mode))) {
+    if (is_whiteout(dir, component, st)) {
         lookup->stop = true;
         return 0;
     }
     if (!S_ISDIR(st->st_mode)) {
-        if (lookup->is_directory || !last) {
-            lookup->stop = true;
-            return 0;
-        }
-        lookup->metacopy =
-            S_ISREG(st->st_mode) && name_xattr(dir, component, "trusted.overlay.metacopy", NULL, 0) >= 0;
-        goes_on = lookup->metacopy;
-        lookup->stop = !goes_on;
-    } else {
-        lookup->is_directory |= last;
-        goes_on = !is_opaque(dir, component);
-        lookup->stop |= !goes_on;
+        lookup->stop = true;
+        return last && !lookup->is_directory;
     }
-    int result = goes_on ? follow_redirect(lookup, dir, component, prefix, rest) : 0;
+    lookup->is_directory |= last;
+    if (is_opaque(dir, component)) {
+        lookup->stop = true;
+        return 1;
+    }
+    int result = follow_redirect(lookup, dir, component, prefix, rest);
     return result < 0 ? result : 1;
 }
 
@@ -171,11 +151,8 @@ static void keep(struct lookup *lookup, size_t layer, char *path, const struct s
     }
     if (place->count == 0) {
         found->st = *st;
-        found->metacopy = lookup->metacopy;
     }
     place->parts[place->count++] = (struct part){.layer = layer, .path = path};
-    found->data_dev = st->st_dev;
-    found->data_ino = st->st_ino;
 }
 
 static int look_in_parent(struct lookup *lookup, const struct part *parent, int dir)
@@ -272,7 +249,6 @@ static int conclude(struct lookup *lookup, const struct place *parent)
                   : place->count > 0   ? FOUND_FILE
                   : lookup->stop       ? FOUND_HIDDEN
                                        : FOUND_NOTHING;
-    found->data_below = found->kind == FOUND_FILE && lookup->metacopy;
     if (lookup->stop) {
         return 0;
     }

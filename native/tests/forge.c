@@ -66,9 +66,8 @@ static void mark_random(const char *path)
 {
     struct stat st;
     bool is_directory = lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    bool is_file = !is_directory && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
 
-    switch (random_below(8)) {
+    switch (random_below(7)) {
     case 0 ... 1:
         hide(path);
         return;
@@ -76,12 +75,6 @@ static void mark_random(const char *path)
         hide_by_attribute(path);
         return;
     case 3:
-        if (is_file && random_below(4) == 0) {
-            mark(path, "trusted.overlay.metacopy", "");
-            redirect(path);
-        }
-        return;
-    case 4:
         if (is_directory && lgetxattr(path, "trusted.overlay.opaque", NULL, 0) < 0) {
             mark(path, "trusted.overlay.opaque", "y");
         }
