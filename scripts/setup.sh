@@ -14,7 +14,7 @@ die() {
 
 has_command() { command -v "$1" >/dev/null; }
 has_library() { has_command pkg-config && pkg-config --exists "$1"; }
-has_libc_headers() { has_command gcc && printf '#include <stdio.h>\n' | gcc -E -o /dev/null - 2>/dev/null; }
+has_libc_headers() { has_command gcc && gcc -E -o /dev/null - <<<'#include <stdio.h>' 2>/dev/null; }
 # Debian's python3 has venv but not the pip that a new environment is filled from; only python3-venv brings it.
 has_venv() { has_command python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 # A user's PATH leaves out where this is.

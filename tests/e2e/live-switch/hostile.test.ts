@@ -73,7 +73,7 @@ int main(int argc, char **argv) {
       }
       // Between two programs a process cannot be looked at.
       const mounts = (): Promise<string> => scene.sh('grep -sh mnt_id /proc/[0-9]*/fdinfo/3 | sort -u; true')
-      await expect.poll(mounts).toMatch(/^mnt_id:\t\d+\n$/)
+      await expect.poll(mounts, { timeout: 20_000 }).toMatch(/^mnt_id:\t\d+\n$/)
     }
   })
 })
