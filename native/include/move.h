@@ -25,6 +25,7 @@ struct description {
     char *was;  /* what the kernel called it */
     int flags;
     bool copy_up; /* must lie in the new upper, also when it is only read */
+    bool alone;   /* `new` is the same file, on a mount of its own */
     off_t position;
     uint64_t inode; /* as /proc tells it: of a file that was copied up stat shows its origin's */
     struct stat st;
@@ -167,6 +168,8 @@ struct subject *move_subject_of(struct move *move, const struct description *des
 /* reopen.c: opens in the new trees what is to take an old description's place. */
 int move_reopen(struct move *move, struct err *err);
 void move_close_new(struct move *move);
+/* After the move: nothing of it stays open on our side. */
+void move_close_all(struct move *move);
 
 /* deliver.c: brings the new descriptions into the processes, and puts them in the old ones' places. */
 int move_enter(struct move *move, struct err *err);
@@ -188,6 +191,8 @@ int locks_parse(struct move *move, struct description *description, const struct
                 const char *fdinfo);
 /* flock and OFD locks belong to the description: taken by the engine. */
 int locks_take(struct description *description);
+/* Of a file that stays the same: they go over from one description to another. */
+int locks_pass(const struct description *description, int from, int to);
 /* POSIX locks belong to a process: taken by itself. `at`: room for a struct flock in it. 0 or -errno. */
 int locks_add_call(struct inject *inject, const struct lock *lock, uint64_t at);
 

@@ -18,7 +18,7 @@ int root_switch(const struct cell *cell, const struct base *base, const int *fro
                 struct err *err);
 /* Undoes root_switch. */
 void root_switch_back(const struct cell *cell, const int *from, const int *to);
-/* Detaches an old root after root_switch, and what is still attached to it. */
-int root_drop(const struct cell *cell, int root, struct err *err);
+/* After root_switch: makes the old trees read-only and detaches their root, and what is still attached to it. */
+int root_drop(const struct cell *cell, const struct base *base, const int *trees, struct err *err);
 /* After setns into a cell's mount namespace. */
 void root_back_to_own_namespace(void);

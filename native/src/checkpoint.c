@@ -253,18 +253,6 @@ static int run_steps(struct checkpoint *this, struct err *err)
     return 0;
 }
 
-/* Nothing of an old tree can be written to any more but files that have no name left. */
-static void retire(const int *trees, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        cleanup_fd fs = fspick(trees[i], "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
-        if (fs < 0 || fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
-            (fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0 && errno != EBUSY)) {
-            log_line("make a tree read-only: %s", strerror(errno));
-        }
-    }
-}
-
 /* From here on there is no way back, and nothing that could fail for the sandbox. */
 static void commit(struct checkpoint *this)
 {
@@ -274,7 +262,7 @@ static void commit(struct checkpoint *this)
     uint64_t start = now_usec();
     sandbox->carried = layer_print(this->head, sandbox->base, CARRIED_MAX);
     /* what a program closes must be closed then, or a file it has written could not be executed yet */
-    move_close_new(&this->move);
+    move_close_all(&this->move);
     watches_moved(&this->move);
     held_clean_layer(&this->move);
     held_commit(&this->move);
@@ -283,8 +271,8 @@ static void commit(struct checkpoint *this)
     leave(this);
     out_key_uint(this->timings, "leave processes", now_usec() - start);
     start = now_usec();
-    if (root_drop(sandbox->cell, sandbox->trees[0], &err) < 0) {
-        log_line("%s: %s", sandbox->id, err.message);
+    if (root_drop(sandbox->cell, sandbox->base, sandbox->trees, &err) < 0) {
+        log_line("%s: %s %s", sandbox->id, err.message, err.object);
     }
     out_key_uint(this->timings, "drop root", now_usec() - start);
     start = now_usec();
@@ -293,7 +281,6 @@ static void commit(struct checkpoint *this)
     out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at);
     held_release(&this->move, this->trees[0]);
     move_forget(&this->move);
-    retire(sandbox->trees, sandbox->base->tree_count);
     trees_free(sandbox->trees, sandbox->base->tree_count);
     sandbox->trees = this->trees;
     free(sandbox->head);

@@ -224,13 +224,14 @@ static int open_room(const struct move *move)
 
 static int hold(int room, struct holding *holding)
 {
+    struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY}; /* the node, not what is behind it */
     char name[24];
 
     snprintf(name, sizeof name, "%u", holding->number);
     cleanup_fd point = openat(room, name, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     cleanup_fd mount =
         point < 0 ? -1 : open_tree(holding->place, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-    if (mount < 0 ||
+    if (mount < 0 || mount_setattr(mount, "", AT_EMPTY_PATH, &read_only, sizeof read_only) < 0 ||
         move_mount(mount, "", point, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0) {
         int failure = -errno;
         unlinkat(room, name, 0);

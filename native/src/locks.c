@@ -76,18 +76,42 @@ static struct flock to_flock(const struct lock *lock)
                           .l_len = (off_t)lock->length};
 }
 
+static int take(const struct lock *lock, int fd)
+{
+    struct flock range = to_flock(lock);
+
+    return (lock->kind == LOCK_OF_FILE && flock(fd, (lock->write ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0) ||
+                   (lock->kind == LOCK_OF_DESCRIPTION && fcntl(fd, F_OFD_SETLK, &range) < 0)
+               ? -errno
+               : 0;
+}
+
 int locks_take(struct description *description)
 {
-    for (size_t i = 0; i < description->lock_count; i++) {
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < description->lock_count; i++) {
+        result = take(&description->locks[i], description->new);
+    }
+    return result;
+}
+
+int locks_pass(const struct description *description, int from, int to)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < description->lock_count; i++) {
         const struct lock *lock = &description->locks[i];
         struct flock range = to_flock(lock);
-        if ((lock->kind == LOCK_OF_FILE &&
-             flock(description->new, (lock->write ? LOCK_EX : LOCK_SH) | LOCK_NB) < 0) ||
-            (lock->kind == LOCK_OF_DESCRIPTION && fcntl(description->new, F_OFD_SETLK, &range) < 0)) {
-            return -errno;
+        range.l_type = F_UNLCK;
+        if (lock->kind == LOCK_OF_FILE) {
+            flock(from, LOCK_UN);
+        } else if (lock->kind == LOCK_OF_DESCRIPTION) {
+            fcntl(from, F_OFD_SETLK, &range);
         }
+        result = take(lock, to);
     }
-    return 0;
+    return result;
 }
 
 int locks_add_call(struct inject *inject, const struct lock *lock, uint64_t at)

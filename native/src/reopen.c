@@ -3,13 +3,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 
 #include "copy.h"
 #include "fd.h"
 #include "move.h"
+#include "root.h"
 #include "sys.h"
 
 #define TMPFILE_BIT (O_TMPFILE & ~O_DIRECTORY)
@@ -291,6 +294,41 @@ static int make_nameless(const struct move *move, struct description *descriptio
     return reopen_copy(made, description);
 }
 
+/* A mount of that file and nothing else. */
+static int mount_alone(const struct move *move, int fd)
+{
+    if (setns(move->sandbox->cell->mount_ns, CLONE_NEWNS) < 0) {
+        return -errno;
+    }
+    int mount = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    int failure = mount < 0 ? -errno : 0;
+    root_back_to_own_namespace();
+    return mount < 0 ? failure : mount;
+}
+
+/* One that had a name stays the same file. While it can be written through the old tree, that could not be made
+ * read-only. */
+static int reopen_alone(const struct move *move, struct description *description)
+{
+    char link[32];
+    bool writes = !(description->flags & O_PATH) && (description->flags & O_ACCMODE) != O_RDONLY;
+
+    if (!writes || description->copy_up) { /* memory alone does not count as writing through the tree */
+        return 0;
+    }
+    cleanup_fd mount = mount_alone(move, description->old);
+    if (mount < 0) {
+        return mount;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", mount);
+    description->new = open(link, flags_again(description) | O_CLOEXEC);
+    if (description->new < 0 || lseek(description->new, description->position, SEEK_SET) < 0) {
+        return -errno;
+    }
+    description->alone = true;
+    return locks_pass(description, description->old, description->new);
+}
+
 static struct description *find_sibling(const struct move *move, const struct description *description)
 {
     for (size_t i = 0; i < MOVE_BUCKETS; i++) {
@@ -322,10 +360,11 @@ static int reopen_nameless(const struct move *move, struct description *descript
     if (sibling && sibling->new >= 0) {
         return reopen_copy(sibling->new, description);
     }
-    return description->flags & TMPFILE_BIT ? make_nameless(move, description) : 0;
+    return description->flags & TMPFILE_BIT ? make_nameless(move, description)
+                                            : reopen_alone(move, description);
 }
 
-/* What is neither moved nor copied stays where it is: it is private to its holders. */
+/* What is neither moved nor copied stays where it is, and can only be read. */
 static int reopen(struct move *move, struct description *description, struct err *err)
 {
     mode_t mode = description->st.st_mode;
@@ -341,6 +380,10 @@ static int reopen(struct move *move, struct description *description, struct err
         result = reopen_removed_directory(move, description);
     } else if (S_ISREG(mode) && description->st.st_nlink == 0) {
         result = reopen_nameless(move, description);
+    } else if (S_ISREG(mode) && (description->flags & O_ACCMODE) != O_RDONLY) {
+        obstacle_add(&move->obstacles, move_subject_of(move, description), description->was, true,
+                     "none of the names that the file has is found");
+        return -1;
     } else {
         return 0;
     }
@@ -356,6 +399,9 @@ static int close_new(struct move *move, struct description *description, struct 
 {
     (void)move;
     (void)err;
+    if (description->alone && locks_pass(description, description->new, description->old) < 0) {
+        log_line("lock %s again: %s", description->was, strerror(errno));
+    }
     fd_close(&description->new);
     return 0;
 }
@@ -363,4 +409,18 @@ static int close_new(struct move *move, struct description *description, struct 
 void move_close_new(struct move *move)
 {
     move_each(move, close_new, NULL);
+}
+
+static int close_all(struct move *move, struct description *description, struct err *err)
+{
+    (void)move;
+    (void)err;
+    fd_close(&description->new);
+    fd_close(&description->old);
+    return 0;
+}
+
+void move_close_all(struct move *move)
+{
+    move_each(move, close_all, NULL);
 }

@@ -243,12 +243,38 @@ void root_switch_back(const struct cell *cell, const int *from, const int *to)
     root_back_to_own_namespace();
 }
 
-int root_drop(const struct cell *cell, int root, struct err *err)
+/* What was killed meanwhile may have files open for writing yet. */
+#define BUSY_TRIES 100
+#define BUSY_USEC 100
+
+/* From here on nothing of the tree can be changed by any way that is left into it, such as a program's /proc/PID/exe. */
+static int make_read_only(int tree)
 {
+    struct mount_attr read_only = {.attr_set = MOUNT_ATTR_RDONLY};
+    int tries = 0;
+
+    while (mount_setattr(tree, "", AT_EMPTY_PATH, &read_only, sizeof read_only) < 0) {
+        if (errno != EBUSY || ++tries == BUSY_TRIES) {
+            return -1;
+        }
+        usleep(BUSY_USEC);
+    }
+    return 0;
+}
+
+int root_drop(const struct cell *cell, const struct base *base, const int *trees, struct err *err)
+{
+    int result = 0;
+
     if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
         return err_system(err, errno, "enter mount namespace", "/");
     }
-    take_off(root);
+    for (size_t i = 0; i < base->tree_count; i++) {
+        if (make_read_only(trees[i]) < 0) {
+            result = err_system(err, errno, "make a tree read-only", "%s", base->trees[i].path);
+        }
+    }
+    take_off(trees[0]);
     root_back_to_own_namespace();
-    return 0;
+    return result;
 }

@@ -97,6 +97,32 @@ describe('a frozen layer', () => {
   })
 })
 
+describe('the tree that was left', () => {
+  it('is not written by way of a program that runs from it', async () => {
+    const scene = await stage.scene()
+    const py = await scene.python()
+    await py.do(`
+      import subprocess
+      fd = os.open("gone", os.O_RDWR | os.O_CREAT | os.O_APPEND)
+      fcntl.flock(fd, fcntl.LOCK_EX)
+      os.unlink("gone") # its holder goes on writing
+      programs = [subprocess.Popen(["/bin/sleep", "1000"]) for _ in range(2)]`)
+    await scene.quietCheckpoint()
+    await py.do(`
+      paths = [os.open(f"/proc/{program.pid}/exe", os.O_PATH) for program in programs]
+      for program in programs:
+          program.kill()
+          program.wait()
+      os.write(fd, b"1")
+      other = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)`)
+    expect(await py.do('[failure(os.open, f"/proc/self/fd/{path}", os.O_WRONLY) for path in paths]')).toEqual(
+      ['EROFS', 'EROFS'],
+    )
+    expect(await py.do('[os.pread(other, 9, 0), failure(fcntl.flock, other, 6)]')).toEqual(['1', 'EAGAIN'])
+    await py.do('os.close(fd); fcntl.flock(other, 6)')
+  })
+})
+
 describe('a process that may not do again what it did', () => {
   it('stays in a directory that it may no longer enter', async () => {
     const scene = await stage.scene()
