@@ -420,15 +420,6 @@ static void close_delivered(struct unit *unit)
     inject_clear(unit->inject);
 }
 
-void move_close_delivered(struct move *move)
-{
-    for (size_t i = 0; i < move->unit_count; i++) {
-        if (move->units[i].inject && !is_gone(&move->units[i])) {
-            close_delivered(&move->units[i]);
-        }
-    }
-}
-
 /* ---- swapping ---- */
 
 struct swap {
@@ -629,6 +620,23 @@ int move_swap(struct move *move, bool old, struct err *err)
     }
     swap_own(move, old);
     return 0;
+}
+
+/* Closing a descriptor of a file drops the POSIX locks on it, and some are of the same file as the old ones. */
+void move_close_delivered(struct move *move)
+{
+    struct err err = {0};
+
+    for (size_t i = 0; i < move->unit_count; i++) {
+        struct swap swap = {.unit = &move->units[i], .err = &err};
+        if (!swap.unit->inject || is_gone(swap.unit)) {
+            continue;
+        }
+        close_delivered(swap.unit);
+        if (swap_locks(move, i, &swap) < 0 || run(swap.unit, "lock", &err) < 0) {
+            log_line("%s: %s", err.message, err.object);
+        }
+    }
 }
 
 static bool leads_back(const struct move *move, const struct description *description, const char *link)
