@@ -22,5 +22,6 @@ typedef void courier_done(void *owner, int num, const char *step, int fd);
 
 int courier_send(struct sandbox *sandbox, const struct errand_args *args, courier_done *done, void *owner,
                  struct err *err);
-/* Waits until every courier in the sandbox has come back, and hands over what they brought. */
-void couriers_finish(const struct sandbox *sandbox);
+/* Waits until every courier in the sandbox has come back, and hands over what they brought. False when one is kept
+ * waiting by what is inside. */
+bool couriers_finish(const struct sandbox *sandbox, uint64_t deadline);

@@ -1,6 +1,7 @@
 /* The event loop: one thread, epoll. A handler may remove any source, itself included. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 
@@ -16,5 +17,7 @@ void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(stru
               void *owner);
 void loop_set(struct source *source, uint32_t events);
 void loop_remove(struct source *source); /* harmless on a source that is not in the loop */
-void loop_run(void);                     /* until loop_stop */
+/* Waits for input outside of the loop; false when none has come by then. */
+bool loop_await(int fd, uint64_t deadline);
+void loop_run(void); /* until loop_stop */
 void loop_stop(void);

@@ -58,8 +58,8 @@ struct process {
 
 struct process *arg_process(item args, struct err *err);
 void process_describe(const struct process *process, struct out *out);
-/* Waits until every start in the sandbox has led to a running program or failed. */
-void processes_settle(const struct sandbox *sandbox);
+/* Waits until every start in the sandbox has led to a running program or failed; false when one is kept waiting. */
+bool processes_settle(const struct sandbox *sandbox, uint64_t deadline);
 /* Drops everything the engine holds of an ended process. */
 void process_free(struct process *process);
 void process_unlink_output(const struct process *process);

@@ -13,16 +13,21 @@ static inline int sys_clone3(struct clone_args *args)
     return (int)syscall(SYS_clone3, args, sizeof *args);
 }
 
+#define OPENAT2_TRIES 1000
+
 /* EAGAIN says that a rename or mount somewhere on the machine kept the kernel from being sure of a ".."; asking again
- * is the remedy. */
+ * is the remedy. It also says that somebody has a lease on the file, for as long as he likes. */
 static inline int sys_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
 {
     struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
-    int fd;
+    int fd = -1;
 
-    do {
+    for (int try = 0; try < OPENAT2_TRIES; try++) {
         fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof how);
-    } while (fd < 0 && errno == EAGAIN);
+        if (fd >= 0 || errno != EAGAIN) {
+            break;
+        }
+    }
     return fd;
 }
 

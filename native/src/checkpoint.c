@@ -11,6 +11,9 @@
 #include "root.h"
 #include "server.h"
 
+/* How long is waited for what is on its way inside. */
+#define SETTLE_USEC 100000
+
 struct checkpoint {
     struct sandbox *sandbox;
     char *head; /* the new one */
@@ -356,11 +359,14 @@ static void checkpoint_free(struct checkpoint *this)
     free(this->fault);
 }
 
-/* What is on its way into the sandbox on our behalf arrives first. */
-static void settle(struct sandbox *sandbox)
+/* What is on its way into the sandbox on our behalf arrives first. What is inside may keep it waiting, but not us. */
+static int settle(struct sandbox *sandbox, struct err *err)
 {
-    couriers_finish(sandbox);
-    processes_settle(sandbox);
+    const uint64_t deadline = now_usec() + SETTLE_USEC;
+
+    return couriers_finish(sandbox, deadline) && processes_settle(sandbox, deadline)
+               ? 0
+               : err_set(err, ERR_UNSETTLED, "a file is being opened, or a program started");
 }
 
 static int take_checkpoint(struct checkpoint *this, struct request *request, struct err *err)
@@ -368,7 +374,9 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
     struct out timings = {0};
 
     this->timings = &timings;
-    settle(this->sandbox);
+    if (settle(this->sandbox, err) < 0) {
+        return -1;
+    }
     prepare_move(this);
     int result = run_steps(this, err);
     if (result < 0 && this->move.watches_unknown && watches_search(this->sandbox, err) == 0) {

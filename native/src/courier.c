@@ -209,12 +209,17 @@ int courier_send(struct sandbox *sandbox, const struct errand_args *args, courie
     return 0;
 }
 
-void couriers_finish(const struct sandbox *sandbox)
+bool couriers_finish(const struct sandbox *sandbox, uint64_t deadline)
 {
     for (struct courier *courier = couriers, *next; courier; courier = next) {
         next = courier->next;
-        if (courier->sandbox == sandbox && courier->socket >= 0) {
-            courier_ready(&courier->source, 0);
+        if (courier->sandbox != sandbox || courier->socket < 0) {
+            continue;
         }
+        if (!loop_await(courier->socket, deadline)) {
+            return false;
+        }
+        courier_ready(&courier->source, 0);
     }
+    return true;
 }

@@ -1,10 +1,12 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <stdbool.h>
+#include <poll.h>
 #include <string.h>
 
+#include "engine.h"
 #include "error.h"
+#include "fd.h"
 
 static int epoll_fd = -1;
 static bool stopping;
@@ -50,6 +52,14 @@ void loop_remove(struct source *source)
         die("epoll_ctl del: %s", strerror(errno));
     }
     *source = (struct source){.fd = -1};
+}
+
+bool loop_await(int fd, uint64_t deadline)
+{
+    struct pollfd waiting = {.fd = fd, .events = POLLIN};
+    uint64_t now = now_usec();
+
+    return RETRY_EINTR(poll(&waiting, 1, now < deadline ? (int)((deadline - now + 999) / 1000) : 0)) > 0;
 }
 
 void loop_run(void)

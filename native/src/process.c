@@ -371,15 +371,17 @@ static void report_ready(struct source *source, uint32_t events)
     reply_error(&process->start_reply, &err);
 }
 
-void processes_settle(const struct sandbox *sandbox)
+bool processes_settle(const struct sandbox *sandbox, uint64_t deadline)
 {
     for (struct process *process = sandbox->processes; process; process = process->next) {
         while (process->report_fd >= 0) {
-            struct pollfd waiting = {.fd = process->report_fd, .events = POLLIN};
-            poll(&waiting, 1, -1);
+            if (!loop_await(process->report_fd, deadline)) {
+                return false;
+            }
             report_ready(&process->report, 0);
         }
     }
+    return true;
 }
 
 static int launch(struct process *process, struct start *start, struct err *err)

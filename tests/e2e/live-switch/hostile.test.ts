@@ -123,6 +123,21 @@ describe('the tree that was left', () => {
   })
 })
 
+it('a lease keeps neither the file nor a checkpoint waiting for its time limit', async () => {
+  const scene = await stage.scene()
+  const py = await scene.python()
+  await py.do(`
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fd = os.open("f", os.O_RDWR | os.O_CREAT)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)`)
+  const begin = performance.now()
+  await expect(scene.box.files.read('/srv/f')).rejects.toThrow('Resource temporarily unavailable')
+  expect(await refusal(scene.box.checkpoint())).toEqual([
+    '/srv/f: it has a lease or a lock of an unknown kind',
+  ])
+  expect(performance.now() - begin).toBeLessThan(20_000)
+})
+
 describe('a process that may not do again what it did', () => {
   it('stays in a directory that it may no longer enter', async () => {
     const scene = await stage.scene()
