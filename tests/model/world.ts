@@ -310,7 +310,12 @@ export class World {
   async #lookAtLayer(path: string): Promise<Record<string, unknown>> {
     const { result } = await this.#host.ask({ op: 'layer', path, tell: 'nothing' })
     if (result.error) throw new Error(`cannot look at ${path}: ${result.error}`)
-    return result.value as Record<string, unknown>
+    // What merging keeps beside the trees may be added to.
+    return Object.fromEntries(
+      Object.entries(result.value as Record<string, unknown>).filter(
+        ([name]) => !name.startsWith('/origins'),
+      ),
+    )
   }
 }
 
