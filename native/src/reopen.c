@@ -329,13 +329,22 @@ static int reopen_alone(const struct move *move, struct description *description
     return locks_pass(description, description->old, description->new);
 }
 
+/* The flag is that of the first opening only; the name that the kernel makes up stays. */
+static bool never_had_name(const struct description *description)
+{
+    const char *name = strrchr(description->was, '/');
+    char made_up[48];
+
+    snprintf(made_up, sizeof made_up, "/#%llu (deleted)", (unsigned long long)description->inode);
+    return (description->flags & TMPFILE_BIT) || (name && strcmp(name, made_up) == 0);
+}
+
 static struct description *find_sibling(const struct move *move, const struct description *description)
 {
     for (size_t i = 0; i < MOVE_BUCKETS; i++) {
         for (struct description *at = move->descriptions[i]; at; at = at->next_alike) {
             if (at != description && at->st.st_ino == description->st.st_ino &&
-                at->st.st_dev == description->st.st_dev && (at->flags & TMPFILE_BIT) &&
-                !(at->flags & O_PATH)) {
+                at->st.st_dev == description->st.st_dev && never_had_name(at) && !(at->flags & O_PATH)) {
                 return at;
             }
         }
@@ -348,7 +357,7 @@ static int reopen_nameless(const struct move *move, struct description *descript
 {
     struct description *sibling = find_sibling(move, description);
 
-    if (sibling && sibling->new < 0 && !(description->flags & TMPFILE_BIT)) {
+    if (sibling && sibling->new < 0 && !never_had_name(description)) {
         int result = make_nameless(move, sibling);
         if (result < 0) {
             return result;
@@ -360,8 +369,7 @@ static int reopen_nameless(const struct move *move, struct description *descript
     if (sibling && sibling->new >= 0) {
         return reopen_copy(sibling->new, description);
     }
-    return description->flags & TMPFILE_BIT ? make_nameless(move, description)
-                                            : reopen_alone(move, description);
+    return never_had_name(description) ? make_nameless(move, description) : reopen_alone(move, description);
 }
 
 /* What is neither moved nor copied stays where it is, and can only be read. */
