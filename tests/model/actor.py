@@ -2,7 +2,7 @@
 its trees, and what its open files, mappings and working directory show. The same program runs inside the sandbox and
 outside on a plain directory; what both tell must be equal.
 
-usage: actor.py '{"trees": {"w": "/dir", ...}, "steps": [[number, "nanoseconds"], ...], "outside": true}'
+usage: actor.py '{"trees": {"w": "/dir", ...}, "steps": [[number, "nanoseconds"], ...], "countNames": true, "outside": true}'
 """
 
 import bisect
@@ -33,8 +33,6 @@ WHOLE = 1 << 20
 # Earlier ones are set by operations and by the preparation, to the nanosecond.
 FIRST_NATURAL_NS = 1_600_000_000 * 10**9
 
-# Not yet: they are torn apart by a rollback, and layers that are put together count them twice.
-LINKS = False
 setup = json.loads(sys.argv[1])
 trees = setup["trees"]
 steps = [(number, int(began)) for number, began in setup["steps"]]
@@ -86,10 +84,13 @@ class File:
 
     def seen(self):
         info = os.fstat(self.fd)
-        facts = {"inode": facts_of(info), "names": info.st_nlink if LINKS and not stat.S_ISDIR(info.st_mode) else None}
+        facts = {"inode": facts_of(info)}
+        flags = fcntl.fcntl(self.fd, fcntl.F_GETFL)
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            facts["names"] = names_of(info)  # of a deleted file of a layer overlayfs tells how many it has there
         if stat.S_ISDIR(info.st_mode) and os.readlink(f"/proc/self/fd/{self.fd}").endswith(" (deleted)"):
             facts["inode"].pop()  # nobody looks at its times
-        if fcntl.fcntl(self.fd, fcntl.F_GETFL) & os.O_PATH:
+        if flags & os.O_PATH:
             return facts
         if stat.S_ISREG(info.st_mode):
             facts["at"] = os.lseek(self.fd, 0, os.SEEK_CUR)
@@ -146,7 +147,7 @@ class Mapping:
         self.kind = kind
         self.length = info.st_size // mmap.PAGESIZE * mmap.PAGESIZE
         self.is_gone = False
-        if self.length == 0 or (LINKS and info.st_nlink != 1):
+        if self.length == 0 or names_of(info) not in (1, None):
             raise OSError(errno.EINVAL, "not for mapping")
         protection = mmap.PROT_READ | (0 if kind == "read" else mmap.PROT_WRITE)
         flags = mmap.MAP_PRIVATE if kind == "private" else mmap.MAP_SHARED
@@ -208,17 +209,8 @@ def fd_of(number):
 
 
 def open_file(path, flags, mode=0, directory=None):
-    """Where only the metadata of a file was copied up, overlayfs copies its data when it is opened for writing, and then
-    the file has the time of that: a known flaw, put right here. No open waits for the other end of a FIFO."""
-    try:
-        before = os.stat(path, dir_fd=directory)
-    except OSError:
-        before = None
-    fd = os.open(path, os.O_NONBLOCK | flags, mode, dir_fd=directory)
-    if before and flags & os.O_ACCMODE != os.O_RDONLY and not flags & (os.O_TRUNC | os.O_TMPFILE):
-        if os.fstat(fd).st_mtime_ns != before.st_mtime_ns:
-            os.utime(fd, ns=(before.st_mtime_ns, before.st_mtime_ns))
-    return fd
+    """No open waits for the other end of a FIFO."""
+    return os.open(path, os.O_NONBLOCK | flags, mode, dir_fd=directory)
 
 
 def flags_of(names):
@@ -533,6 +525,11 @@ def facts_of(info):
     return [oct(info.st_mode), info.st_uid, info.st_gid, info.st_size if is_sized else None, time_of(info)]
 
 
+def names_of(info):
+    """A file in a layer that was put together has one in the layer it came from too, until that is removed."""
+    return info.st_nlink if setup["countNames"] and not stat.S_ISDIR(info.st_mode) else None
+
+
 def xattrs_of(what, **how):
     names = [name for name in os.listxattr(what, **how) if name.startswith(("user.", "system."))]
     return {name: digest(os.getxattr(what, name, **how)) for name in sorted(names)}
@@ -560,8 +557,7 @@ def walk(tree, inside, first_names, seen):
     else:
         facts["content"] = content_of(path, info)
         facts["same as"] = first_names.setdefault((info.st_dev, info.st_ino), f"{tree}:{inside}")
-        if LINKS:
-            facts["names"] = info.st_nlink
+        facts["names"] = names_of(info)
     seen[f"{tree}:{inside}"] = facts
 
 
@@ -600,7 +596,8 @@ def op_layer(path):
     for directory, directories, files in os.walk(path):
         directories.sort()
         if directory == path:
-            continue  # the time of its record changes it
+            directories[:] = [name for name in directories if name.startswith("fs")]
+            continue  # its record, and what is there beside the files
         if "work" in directories and os.path.dirname(directory) == path:
             directories.remove("work")  # the kernel's own
         for name in [""] + directories + sorted(files):

@@ -25,6 +25,8 @@ export type Steps = [step: number, began: string][]
 export interface Setup {
   readonly trees: Readonly<Record<string, string>>
   readonly steps: Steps
+  /** Whether a file's link count is looked at. */
+  readonly countNames: boolean
 }
 
 export class Actor {
@@ -51,7 +53,7 @@ export class Actor {
 
   /** One that may look at everything. */
   static host(): Promise<Actor> {
-    return Actor.#onHost({ trees: {}, steps: [], outside: false })
+    return Actor.#onHost({ trees: {}, steps: [], countNames: false, outside: false })
   }
 
   static async #onHost(setup: Setup & { outside: boolean }): Promise<Actor> {

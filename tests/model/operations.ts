@@ -52,13 +52,18 @@ export function randomFrom(seed: number): Random {
   }
 }
 
-/** Few, so that they meet again: one after another on the same path is what layers must get right. */
-const NAMES = ['a', 'b', 'c', 'd', 'e', '.hidden', 'two words', 'späť', 'l'.repeat(200), 'line\nbreak']
+/**
+ * Few, so that they meet again: one after another on the same path is what layers must get right. And short: overlayfs
+ * renames no directory of a layer whose path is longer than 256.
+ */
+const NAMES = ['a', 'b', 'c', 'd', 'e', '.hidden', 'two words', 'späť', 'l'.repeat(40), 'line\nbreak']
 const MOST_NAMES = 90
 const DEEPEST = 5
 const SLOTS = 8
 const SLOT_OF_MAPPING = 100
 const MAPPINGS = 3
+/** Two names of a file of the base show different inode numbers. */
+const LINKS_IN = 'r'
 const XATTRS = ['user.a', 'user.b', 'user.long.name']
 
 /** Draws one operation after the other, looking at what there is. */
@@ -103,6 +108,8 @@ export class Draw {
       () => ({ op: 'mkdir', path, mode: this.#mode() | 0o700 }),
       () => ({ op: 'mkdir', path, mode: 0o755 }),
       () => ({ op: 'symlink', path, target: this.#target() }),
+      () => ({ op: 'link', ...this.#twoNames(seen) }),
+      () => ({ op: 'link', ...this.#secondName(seen) }),
       () => ({ op: 'copy_range', ...this.#pair(seen), length: this.#number(9000) }),
       () => ({ op: 'mkfifo', path, mode: 0o600 }),
     ])()
@@ -164,6 +171,7 @@ export class Draw {
       () => ({ op: 'fd_utime', slot, ns: this.#time() }),
       () => ({ op: 'fd_set_xattr', slot, ...this.#xattr() }),
       () => ({ op: 'fd_sync', slot }),
+      () => ({ op: 'fd_link', slot, to: this.#newPlace(seen, LINKS_IN) }),
       () => ({ op: 'dup', slot, to: this.#number(SLOTS) }),
       () => ({ op: 'close', slot }),
       () => ({
@@ -241,6 +249,14 @@ export class Draw {
       ([at, inside]) => inside !== '' && (tree === undefined || at === tree),
     )
     return places.length > 0 ? this.#oneOf(places) : this.#newPlace(seen, tree)
+  }
+
+  #twoNames(seen: Seen): { path: Place; to: Place } {
+    return { path: this.#belowTop(seen, LINKS_IN), to: this.#belowTop(seen, LINKS_IN) }
+  }
+
+  #secondName(seen: Seen): { path: Place; to: Place } {
+    return { path: this.#belowTop(seen, LINKS_IN), to: this.#newPlace(seen, LINKS_IN) }
   }
 
   #pair(seen: Seen): { path: Place; to: Place } {

@@ -22,6 +22,13 @@ export function preparation(tree: string): FileOperation[] {
     file('b/b', 9000, 0o600),
     file('d/a/b', 4096),
     file('d/two words', 300),
+    // overlayfs tears apart those of the base
+    ...(tree === 'r'
+      ? [
+          { op: 'link', path: at('b/a'), to: at('b/hard') },
+          { op: 'link', path: at('b/a'), to: at('d/hard') },
+        ]
+      : []),
     { op: 'symlink', path: at('link'), target: 'a/a' },
     { op: 'symlink', path: at('a/dangling'), target: 'nothing' },
     { op: 'mkfifo', path: at('b/fifo'), mode: 0o600 },

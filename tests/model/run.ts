@@ -8,16 +8,16 @@ export interface Variant {
   readonly name: 'short' | 'long'
   readonly title: string
   readonly environment: Record<string, string>
-  readonly keepsInodes: boolean
+  readonly keepsNumbers: boolean
 }
 
 export const VARIANTS: readonly Variant[] = [
   {
-    ...{ name: 'short', title: 'chains that are put together often', keepsInodes: false },
+    ...{ name: 'short', title: 'chains that are put together often', keepsNumbers: false },
     environment: { DELTABOX_MERGE_DEPTH: '4' },
   },
   {
-    ...{ name: 'long', title: 'chains that grow', keepsInodes: true },
+    ...{ name: 'long', title: 'chains that grow', keepsNumbers: true },
     environment: { DELTABOX_MERGE_DEPTH: '400' },
   },
 ]
@@ -34,7 +34,7 @@ export async function withDaemon(variant: Variant, work: (where: Where) => Promi
   const daemon = await TestDaemon.start(variant.environment)
   try {
     const client = new Client({ url: daemon.url })
-    await work({ client, dataDir: daemon.dataDir, keepsInodes: variant.keepsInodes })
+    await work({ client, dataDir: daemon.dataDir, keepsNumbers: variant.keepsNumbers })
   } finally {
     await daemon.clean()
   }

@@ -20,6 +20,8 @@ export const TREES = ['w', 'r']
 const ROOT_TREE = '/root/r'
 /** Sandboxes that were forked from or forked off, and are looked at again later. */
 const MOST_ASIDE = 2
+/** Differences told of. */
+const MOST_TOLD = 5
 
 class Mismatch extends Error {}
 
@@ -27,8 +29,8 @@ class Mismatch extends Error {}
 export interface Where {
   readonly client: Client
   readonly dataDir: string
-  /** Whether an open file shows the inode number it had, which is so while no layers are put together. */
-  readonly keepsInodes: boolean
+  /** Whether files show the inode number and the link count they had, which is so while no layers are put together. */
+  readonly keepsNumbers: boolean
 }
 
 interface Kept {
@@ -55,7 +57,7 @@ export class World {
   readonly counts: Counts = { steps: 0, checkpoints: 0, unchanged: 0, refused: 0, rollbacks: 0, forks: 0 }
   readonly #directory: string
   readonly #dataDir: string
-  readonly #keepsInodes: boolean
+  readonly #keepsNumbers: boolean
   #box: Sandbox
   #inside: Actor
   #outside: Actor
@@ -69,38 +71,39 @@ export class World {
   #seen: Seen = { names: {}, slots: {} }
 
   private constructor(
-    { directory, dataDir, keepsInodes }: { directory: string; dataDir: string; keepsInodes: boolean },
+    { directory, dataDir, keepsNumbers }: { directory: string; dataDir: string; keepsNumbers: boolean },
     box: Sandbox,
     actors: { inside: Actor; outside: Actor; host: Actor },
   ) {
     this.#host = actors.host
     this.#directory = directory
     this.#dataDir = dataDir
-    this.#keepsInodes = keepsInodes
+    this.#keepsNumbers = keepsNumbers
     this.#box = box
     this.#inside = actors.inside
     this.#outside = actors.outside
   }
 
   /** Trees with content: that of the workspace lies in the base, the root's in a first layer. */
-  static async make({ client, dataDir, keepsInodes }: Where): Promise<World> {
+  static async make({ client, dataDir, keepsNumbers }: Where): Promise<World> {
     const directory = mkdtempSync(join(tmpdir(), 'dbm-'))
+    const countNames = keepsNumbers
     const base = join(directory, 'base')
     const model = join(directory, 'model')
     for (const path of [base, model]) mkdirSync(path)
     for (const path of [join(base, 'w'), join(model, 'r')]) mkdirSync(path, { mode: 0o755 })
-    await prepare(await Actor.outside({ trees: { w: join(base, 'w') }, steps: [] }), 'w')
+    await prepare(await Actor.outside({ trees: { w: join(base, 'w') }, steps: [], countNames }), 'w')
     copyTree(join(base, 'w'), join(model, 'w'))
     const box = await Sandbox.create({ client, workspace: join(base, 'w') })
     await box.files.mkdir(ROOT_TREE)
-    await prepare(await Actor.inside(box, { trees: { r: ROOT_TREE }, steps: [] }), 'r')
-    await prepare(await Actor.outside({ trees: { r: join(model, 'r') }, steps: [] }), 'r')
+    await prepare(await Actor.inside(box, { trees: { r: ROOT_TREE }, steps: [], countNames }), 'r')
+    await prepare(await Actor.outside({ trees: { r: join(model, 'r') }, steps: [], countNames }), 'r')
     const actors = {
-      inside: await Actor.inside(box, { trees: insideTrees(box), steps: [] }),
-      outside: await Actor.outside({ trees: treesIn(model), steps: [] }),
+      inside: await Actor.inside(box, { trees: insideTrees(box), steps: [], countNames }),
+      outside: await Actor.outside({ trees: treesIn(model), steps: [], countNames }),
       host: await Actor.host(),
     }
-    return new World({ directory, dataDir, keepsInodes }, box, actors)
+    return new World({ directory, dataDir, keepsNumbers }, box, actors)
   }
 
   async begin(): Promise<void> {
@@ -216,7 +219,7 @@ export class World {
     if (checkpoint.unchanged) this.counts.unchanged++
     const after = await this.#inodes()
     const changed = Object.keys(before).filter((name) => before[name] !== after[name])
-    if (this.#keepsInodes && changed.length > 0)
+    if (this.#keepsNumbers && changed.length > 0)
       throw new Mismatch(`the checkpoint gave new inode numbers to ${changed.join(', ')}`)
     this.#kept.push({ checkpoint, copy: this.#copyModel() })
     await this.#noteLayers()
@@ -261,8 +264,8 @@ export class World {
   }
 
   async #checkAside({ box, copy }: Aside): Promise<void> {
-    const inside = await Actor.inside(box, { trees: insideTrees(box), steps: this.#insideSteps })
-    const outside = await Actor.outside({ trees: treesIn(copy), steps: this.#outsideSteps })
+    const inside = await this.#startInside(box)
+    const outside = await this.#startOutside(copy)
     const [here, there] = await Promise.all([inside.look(), outside.look()])
     await outside.end()
     await box.kill()
@@ -271,9 +274,18 @@ export class World {
   }
 
   async #startActors(): Promise<void> {
-    this.#inside = await Actor.inside(this.#box, { trees: insideTrees(this.#box), steps: this.#insideSteps })
-    const trees = treesIn(join(this.#directory, 'model'))
-    this.#outside = await Actor.outside({ trees, steps: this.#outsideSteps })
+    this.#inside = await this.#startInside(this.#box)
+    this.#outside = await this.#startOutside(join(this.#directory, 'model'))
+  }
+
+  #startInside(box: Sandbox): Promise<Actor> {
+    const [steps, countNames] = [this.#insideSteps, this.#keepsNumbers]
+    return Actor.inside(box, { trees: insideTrees(box), steps, countNames })
+  }
+
+  #startOutside(directory: string): Promise<Actor> {
+    const [steps, countNames] = [this.#outsideSteps, this.#keepsNumbers]
+    return Actor.outside({ trees: treesIn(directory), steps, countNames })
   }
 
   #copyModel(): string {
@@ -362,5 +374,5 @@ function differences(
     .map(([name, ...both]) =>
       [JSON.stringify(name), ...both.map((text, at) => `    ${titles[at]}: ${text}`)].join('\n'),
     )
-  return lines.length > 0 ? `${lines.length} differ:\n  ${lines.join('\n  ')}` : ''
+  return lines.length > 0 ? `${lines.length} differ:\n  ${lines.slice(0, MOST_TOLD).join('\n  ')}` : ''
 }
