@@ -2,7 +2,9 @@
 #pragma once
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define RETRY_EINTR(call)                                                                                    \
@@ -38,3 +40,14 @@ static inline void free_string(char **string)
 
 #define cleanup_fd __attribute__((cleanup(fd_close))) int
 #define cleanup_free __attribute__((cleanup(free_string)))
+
+/* Numbers are given lowest first, so one of the last says that few are left. Whoever keeps descriptors of other people's
+ * files open stops there: what fails for want of one further on would look like a file that is not there. */
+#define FDS_KEPT_FREE 256u
+
+static inline bool fd_is_among_last(int fd)
+{
+    struct rlimit limit;
+
+    return fd >= 0 && getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + FDS_KEPT_FREE >= limit.rlim_cur;
+}

@@ -7,6 +7,8 @@
 
 struct process;
 
+#define WATCHED_BUCKETS 1024
+
 /* Something an inotify watch is on, by a descriptor that follows its name. */
 struct watched {
     size_t tree;
@@ -40,7 +42,7 @@ struct sandbox {
     struct cell *leaving; /* the one a rollback has left, until all in it is reaped */
     struct cgroup cgroup;
     struct process *processes;
-    struct watched *watched;
+    struct watched *watched[WATCHED_BUCKETS]; /* by inode */
     struct held *held;
     unsigned last_held;
     bool host_net;

@@ -15,10 +15,11 @@
 #include "move.h"
 #include "sys.h"
 
-#define FDINFO_BYTES (1 << 20)
+#define FDINFO_BYTES 65536u
 
 struct fdinfo {
-    char text[FDINFO_BYTES];
+    char *text; /* grows, and is kept */
+    size_t room;
     uint64_t mount_id, inode;
     off_t position;
     int flags;
@@ -49,8 +50,18 @@ static int read_fdinfo(int dir, const char *name, struct fdinfo *info)
     cleanup_fd fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
     size_t len = 0;
 
-    while (fd >= 0 && len < sizeof info->text - 1) {
-        ssize_t got = read(fd, info->text + len, sizeof info->text - 1 - len);
+    if (fd_is_among_last(fd)) {
+        return -EMFILE;
+    }
+    while (fd >= 0) {
+        if (len + 1 >= info->room) {
+            info->room = info->room ? info->room * 2 : FDINFO_BYTES;
+            info->text = realloc(info->text, info->room);
+            if (!info->text) {
+                die("out of memory");
+            }
+        }
+        ssize_t got = read(fd, info->text + len, info->room - 1 - len);
         if (got <= 0) {
             break;
         }
@@ -58,9 +69,6 @@ static int read_fdinfo(int dir, const char *name, struct fdinfo *info)
     }
     if (fd < 0 || len == 0) {
         return -ENOENT;
-    }
-    if (len == sizeof info->text - 1) {
-        return -E2BIG;
     }
     info->text[len] = '\0';
     info->position = (off_t)number_after(info->text, "pos:", 10);
@@ -301,15 +309,18 @@ static int check_socket(struct move *move, const struct unit *unit, int infos, c
 }
 
 static int check_other(struct move *move, const struct unit *unit, int infos, const char *name,
-                       const char *link)
+                       const char *link, struct err *err)
 {
     static struct fdinfo info;
 
     if (strncmp(link, "socket:", 7) == 0) {
         return check_socket(move, unit, infos, name, link);
-    } else if (strcmp(link, "anon_inode:inotify") == 0 && read_fdinfo(infos, name, &info) == 0) {
-        int fd = pidfd_getfd(unit->pidfd, atoi(name), 0);
-        return fd < 0 ? 0 : watches_collect(move, unit->subject, fd, info.text);
+    } else if (strcmp(link, "anon_inode:inotify") == 0) {
+        int result = read_fdinfo(infos, name, &info);
+        int fd = result < 0 ? result : pidfd_getfd(unit->pidfd, atoi(name), 0);
+        return fd >= 0 ? watches_collect(move, unit->subject, fd, info.text)
+                       : err_system(err, result < 0 ? -result : errno, "look at descriptor", "%d/%s",
+                                    unit->subject->inner, name);
     } else if (strcmp(link, "anon_inode:[io_uring]") == 0 || strcmp(link, "anon_inode:[fanotify]") == 0) {
         obstacle_add(&move->obstacles, unit->subject, link, true, "it may hold files of its own");
     } else {
@@ -335,7 +346,7 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
     }
     link[len] = '\0';
     if (link[0] != '/') {
-        return check_other(move, unit, infos, name, link);
+        return check_other(move, unit, infos, name, link, err);
     }
     int result = read_fdinfo(infos, name, &info);
     if (result < 0) {
@@ -439,6 +450,10 @@ int move_open_description(struct move *move, const char *path, int flags, struct
     *description = NULL;
     cleanup_fd probe =
         open(path, O_PATH | O_CLOEXEC); /* what is not of a tree is not opened: that could do anything */
+    if (fd_is_among_last(probe)) {
+        errno = EMFILE;
+        return -1;
+    }
     if (probe < 0) {
         return -1;
     }

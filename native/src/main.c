@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "cell.h"
 #include "cgroup.h"
@@ -18,6 +19,8 @@
 #include "probe.h"
 #include "sandbox.h"
 #include "server.h"
+
+#define FILES_WANTED 1000000u
 
 struct options {
     const char *socket, *log;
@@ -58,6 +61,21 @@ static void parse_options(int argc, char **argv, struct options *options)
     }
     if (!options->socket || options->uid_base < ID_RANGE || optind != argc) {
         usage();
+    }
+}
+
+/* A directory can lie in every layer of two chains, and all that a sandbox has open passes through here. */
+static void allow_many_files(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0) {
+        return;
+    }
+    const struct rlimit ample = {.rlim_cur = FILES_WANTED, .rlim_max = FILES_WANTED};
+    if (files.rlim_max >= FILES_WANTED || setrlimit(RLIMIT_NOFILE, &ample) < 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
     }
 }
 
@@ -124,6 +142,7 @@ int main(int argc, char **argv)
 
     parse_options(argc, argv, &options);
     clear_arguments(argc, argv);
+    allow_many_files();
     open_log(options.log);
     prctl(PR_SET_NAME, "deltabox-engine");
     engine.uid_base = options.uid_base;

@@ -98,8 +98,8 @@ static bool may_have_to_move(const struct move *move, const struct unit *unit, c
     cleanup_fd fd = open(path, O_PATH | O_CLOEXEC);
     size_t tree = fd < 0 ? 0 : move_tree_of(move, fd);
     ssize_t len = fd < 0 || tree == move->tree_count ? 0 : readlink(path, name, sizeof name - 1);
-    if (fd < 0 || len <= 0) {
-        return fd < 0 || len < 0;
+    if (fd < 0 || len <= 0 || fd_is_among_last(fd)) {
+        return fd < 0 || len < 0 || fd_is_among_last(fd);
     }
     name[len] = '\0';
     return strcmp(name + len - (len < 10 ? len : 10), " (deleted)") == 0 ||

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base.h"
 #include "diff.h"
@@ -17,17 +16,6 @@
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define PART_BYTES (128 * 1024)
 #define MERGE_TRIES 3
-
-/* A directory can lie in every layer of both chains. */
-static void allow_many_files(void)
-{
-    struct rlimit files;
-
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-}
 
 /* One tree of the first `count` layers as a run. */
 static int run_open(struct run *run, const struct chain *chain, size_t count, size_t tree, struct err *err)
@@ -167,7 +155,6 @@ static int diff_work(struct job_out *out, void *argument, struct out *ok, struct
     struct diff_side from, to;
 
     (void)ok;
-    allow_many_files();
     if (base_refresh(question->base, question->tree, err) < 0 ||
         side_open(&from, question, &question->from, shared, err) < 0 ||
         side_open(&to, question, &question->to, shared, err) < 0 ||
@@ -312,7 +299,6 @@ static int merge_work(struct job_out *out, void *argument, struct out *ok, struc
     if (into < 0) {
         return err_system(err, errno, "open layer", "%s", question->into);
     }
-    allow_many_files();
     for (uint64_t tree = 0; tree < question->trees; tree++) {
         if (merge_tree(question, into, tree, err) < 0) {
             return -1;

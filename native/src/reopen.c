@@ -395,6 +395,7 @@ static int reopen(struct move *move, struct description *description, struct err
     } else {
         return 0;
     }
+    result = fd_is_among_last(description->new) ? -EMFILE : result;
     return result < 0 ? err_system(err, -result, "open again", "%.180s", description->was) : 0;
 }
 

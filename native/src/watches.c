@@ -21,7 +21,7 @@
 
 static struct watched *find_watched(const struct sandbox *sandbox, size_t tree, uint64_t inode)
 {
-    struct watched *watched = sandbox->watched;
+    struct watched *watched = sandbox->watched[inode % WATCHED_BUCKETS];
 
     while (watched && (watched->tree != tree || watched->inode != inode)) {
         watched = watched->next;
@@ -36,18 +36,21 @@ static struct watched *add_watched(struct sandbox *sandbox, size_t tree, uint64_
     if (!watched) {
         die("out of memory");
     }
-    *watched = (struct watched){.tree = tree, .inode = inode, .place = -1, .next = sandbox->watched};
-    sandbox->watched = watched;
+    struct watched **bucket = &sandbox->watched[inode % WATCHED_BUCKETS];
+    *watched = (struct watched){.tree = tree, .inode = inode, .place = -1, .next = *bucket};
+    *bucket = watched;
     return watched;
 }
 
 void watched_forget(struct sandbox *sandbox)
 {
-    while (sandbox->watched) {
-        struct watched *next = sandbox->watched->next;
-        fd_close(&sandbox->watched->place);
-        free(sandbox->watched);
-        sandbox->watched = next;
+    for (size_t i = 0; i < WATCHED_BUCKETS; i++) {
+        while (sandbox->watched[i]) {
+            struct watched *next = sandbox->watched[i]->next;
+            fd_close(&sandbox->watched[i]->place);
+            free(sandbox->watched[i]);
+            sandbox->watched[i] = next;
+        }
     }
 }
 
@@ -160,7 +163,16 @@ struct search {
     struct sandbox *sandbox;
     size_t tree;
     size_t missing;
+    int failure; /* why not everything could be looked at; 0 */
 };
+
+/* What is renamed or removed meanwhile is no failure. */
+static void search_failed(struct search *search)
+{
+    if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP && errno != ESTALE) {
+        search->failure = errno;
+    }
+}
 
 static void try_entry(struct search *search, int dir, const char *name)
 {
@@ -174,6 +186,12 @@ static void try_entry(struct search *search, int dir, const char *name)
         return;
     }
     int place = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (place < 0) {
+        search_failed(search);
+    } else if (fd_is_among_last(place)) {
+        search->failure = EMFILE;
+        fd_close(&place);
+    }
     if (place >= 0 && fstat(place, &st) == 0 && st.st_ino == watched->inode) {
         watched->place = place;
         search->missing--;
@@ -189,6 +207,7 @@ static void search_directory(struct search *search, int view_fd, int place, unsi
     struct dirent *entry;
 
     if (!view) {
+        search_failed(search);
         close(view_fd);
         return;
     }
@@ -197,7 +216,11 @@ static void search_directory(struct search *search, int view_fd, int place, unsi
             continue;
         }
         try_entry(search, place, entry->d_name);
-        if (entry->d_type != DT_DIR || depth == SEARCH_DEPTH) {
+        if (entry->d_type != DT_DIR) {
+            continue;
+        }
+        if (depth == SEARCH_DEPTH) {
+            search->failure = ENAMETOOLONG;
             continue;
         }
         cleanup_fd place_below = openat(place, entry->d_name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -205,6 +228,7 @@ static void search_directory(struct search *search, int view_fd, int place, unsi
         if (below >= 0 && place_below >= 0) {
             search_directory(search, below, place_below, depth + 1);
         } else {
+            search_failed(search);
             fd_close(&below);
         }
     }
@@ -215,8 +239,10 @@ static size_t count_missing(const struct sandbox *sandbox, size_t tree)
 {
     size_t count = 0;
 
-    for (const struct watched *watched = sandbox->watched; watched; watched = watched->next) {
-        count += watched->tree == tree && watched->place < 0 && !watched->searched;
+    for (size_t i = 0; i < WATCHED_BUCKETS; i++) {
+        for (const struct watched *watched = sandbox->watched[i]; watched; watched = watched->next) {
+            count += watched->tree == tree && watched->place < 0 && !watched->searched;
+        }
     }
     return count;
 }
@@ -244,9 +270,16 @@ int watches_search(struct sandbox *sandbox, struct err *err)
         if (search.missing > 0 && search_tree(&search, err) < 0) {
             return -1;
         }
+        if (search.missing > 0 && search.failure) {
+            return err_system(err, search.failure, "look for what is watched", "%s",
+                              sandbox->base->trees[tree].path);
+        }
     }
-    for (struct watched *watched = sandbox->watched; watched; watched = watched->next) {
-        watched->searched = true; /* what has no name is private to those who have it open, like its watch */
+    for (size_t i = 0; i < WATCHED_BUCKETS; i++) {
+        for (struct watched *watched = sandbox->watched[i]; watched; watched = watched->next) {
+            watched->searched =
+                true; /* what has no name is private to those who have it open, like its watch */
+        }
     }
     return 0;
 }
@@ -289,6 +322,10 @@ static int find_new_place(const struct move *move, const struct watched *watched
     }
     int fd = sys_openat2(tree->new, path, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0,
                          RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    if (fd_is_among_last(fd)) {
+        close(fd);
+        return -EMFILE;
+    }
     return fd < 0 ? -errno : fd;
 }
 
