@@ -54,7 +54,6 @@ static int walk_directory(struct walk_item **todo, const char *path, int dir, wa
             result = visit(context, dir, names.list[i], &st);
         } else {
             char *below = path_join(path, names.list[i]);
-            result = below ? 0 : -ENAMETOOLONG;
             if (below) {
                 walk_push(todo, below);
             }
@@ -64,7 +63,8 @@ static int walk_directory(struct walk_item **todo, const char *path, int dir, wa
     return result;
 }
 
-/* Without recursion; a directory that is not there any more when its turn comes is passed over. */
+/* Without recursion; a directory that is not there any more when its turn comes is passed over, and so is what lies
+ * deeper than a merge goes. */
 static int walk(int root, walk_visit *visit, void *context)
 {
     struct walk_item *todo = NULL;
