@@ -17,7 +17,8 @@
 
 #include "fd.h"
 
-#define STOP_USEC 8000 /* a thread that has not stopped by then sits in the kernel */
+#define STOP_USEC 8000   /* a thread that has not stopped by then sits in the kernel ... */
+#define TURN_USEC 400000 /* ... or waits for its turn on a processor */
 #define TRIES 4
 #define PAUSE_USEC 1500
 #define TICK_USEC 10000
@@ -378,6 +379,13 @@ static void go_on_waiting(pid_t tid)
     }
 }
 
+static bool awaits_turn(pid_t tid)
+{
+    char status[4096];
+
+    return read_proc(tid, "status", status, sizeof status) > 0 && status_state(status) == 'R';
+}
+
 /* Waits until the thread stands in a stop that is the kernel's answer to our interrupt, or in a group stop. A signal
  * on the way is delivered as it would have been; any stop clears the interrupt, so it is asked for again. */
 static bool await_stop(const struct subject *subject, struct thread *thread, uint64_t deadline)
@@ -402,9 +410,11 @@ static bool await_stop(const struct subject *subject, struct thread *thread, uin
             thread->gone = true;
             return true;
         }
-        if (now_usec() > deadline) {
+        uint64_t now = now_usec();
+        if (now > deadline && (now > deadline + TURN_USEC || !awaits_turn(thread->tid))) {
             return false;
         }
+        urgency_raise(&thread->urgency, thread->tid);
         /* Sleeps, so that the thread can run on this very processor; a tick ends the sleep in any case. */
         waitid(P_PID, (id_t)thread->tid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL);
     }

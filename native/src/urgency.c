@@ -11,6 +11,9 @@ void urgency_raise(struct urgency *urgency, pid_t tid)
     const struct scheduling urgent = {
         .size = sizeof urgent, .policy = SCHED_RR, .flags = RESET_ON_FORK, .priority = 1};
 
+    if (urgency->raised) {
+        return;
+    }
     urgency->raised = syscall(SYS_sched_getattr, tid, &urgency->usual, sizeof urgency->usual, 0) == 0 &&
                       syscall(SYS_sched_setattr, tid, &urgent, 0) == 0;
 }
