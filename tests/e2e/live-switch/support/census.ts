@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 export interface Member {
   readonly pid: number
+  readonly hostPid: number
   readonly command: string
   readonly state: string
   readonly status: Readonly<Record<string, string>>
@@ -50,6 +51,7 @@ function member(pid: number): Member {
   const status = statusOf(pid)
   return {
     pid: Number(status.NSpid?.split('\t').at(-1)),
+    hostPid: pid,
     command: status.Name ?? '',
     state: status.State ?? '',
     status: Object.fromEntries(Object.entries(status).filter(([key]) => KEPT.test(key))),
