@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { Operation } from './operations.js'
-import { type Outcome, runOperations, runSeed, VARIANTS, withDaemon } from './run.js'
+import { type Outcome, runOperations, runSeed, VARIANT_OF_REGRESSIONS, VARIANTS, withDaemon } from './run.js'
 
 const STEPS = 100
 const SEEDS = [1, 2]
@@ -25,10 +25,15 @@ function expectNoFailure(what: string, { failure, counts, operations }: Outcome)
   expect(failure && `${at}\n${failure.stack}`).toBeUndefined()
 }
 
-describe.each(VARIANTS)('$title', (variant) => {
-  it('look like plain directories', async () => {
+describe('a sandbox looks like plain directories', () => {
+  it.each(VARIANTS)('with $title', async (variant) => {
     await withDaemon(variant, async (where) => {
       for (const seed of SEEDS) expectNoFailure(`seed ${seed}`, await runSeed(where, seed, STEPS))
+    })
+  })
+
+  it('after what failed once', async () => {
+    await withDaemon(VARIANT_OF_REGRESSIONS, async (where) => {
       for (const { name, operations } of regressions) {
         expectNoFailure(name, await runOperations(where, operations))
       }

@@ -20,6 +20,7 @@ export const TREES = ['w', 'r']
 const ROOT_TREE = '/root/r'
 /** Sandboxes that were forked from or forked off, and are looked at again later. */
 const MOST_ASIDE = 2
+const STEPS_PER_DIFF = 20
 /** Differences told of. */
 const MOST_TOLD = 5
 
@@ -33,10 +34,14 @@ export interface Where {
   readonly keepsNumbers: boolean
 }
 
+type Looks = Readonly<Record<string, unknown>>
+
 interface Kept {
   readonly checkpoint: Checkpoint
   /** The model's directories as they were. */
   readonly copy: string
+  /** What there was to see in them. */
+  readonly looks: Looks
 }
 
 interface Aside {
@@ -164,6 +169,9 @@ export class World {
     const [here, there] = [JSON.stringify(inside.result), JSON.stringify(outside.result)]
     if (here !== there) throw new Mismatch(`the result is ${here} inside, ${there} outside`)
     if (inside.digest !== outside.digest) await this.#tellDifference()
+    if (this.counts.steps % STEPS_PER_DIFF === 0) {
+      await this.#compareWithKept(this.#box, await this.#outside.look())
+    }
   }
 
   #note(steps: Steps, { began }: Reply): void {
@@ -184,6 +192,28 @@ export class World {
   async #tellDifference(when = ''): Promise<never> {
     const [inside, outside] = await Promise.all([this.#inside.look(), this.#outside.look()])
     throw new Mismatch(`${when}${differences(inside, outside)}`)
+  }
+
+  /** What is said to differ from an earlier checkpoint is what differs. */
+  async #compareWithKept(now: Sandbox | Checkpoint, looks: Looks): Promise<void> {
+    const earlier = this.#keptAt(this.counts.steps)
+    const changes = await now.diff(earlier.checkpoint)
+    const told = Object.fromEntries(
+      changes.flatMap(({ kind, path }) => {
+        const name = this.#nameOf(path)
+        return name === undefined ? [] : [[name, kind]]
+      }),
+    )
+    const different = differences(told, changesBetween(earlier.looks, looks), ['told', 'true'])
+    if (different !== '')
+      throw new Mismatch(`the diff from checkpoint ${earlier.checkpoint.id}: ${different}`)
+  }
+
+  #nameOf(path: string): string | undefined {
+    for (const [tree, root] of Object.entries(insideTrees(this.#box))) {
+      if (path === root || path.startsWith(`${root}/`)) return `${tree}:${path.slice(root.length + 1)}`
+    }
+    return undefined
   }
 
   // ---- an operation on the state ----
@@ -221,8 +251,10 @@ export class World {
     const changed = Object.keys(before).filter((name) => before[name] !== after[name])
     if (this.#keepsNumbers && changed.length > 0)
       throw new Mismatch(`the checkpoint gave new inode numbers to ${changed.join(', ')}`)
-    this.#kept.push({ checkpoint, copy: this.#copyModel() })
+    const kept = { checkpoint, copy: this.#copyModel(), looks: await this.#outside.look() }
+    this.#kept.push(kept)
     await this.#noteLayers()
+    await this.#compareWithKept(checkpoint, kept.looks)
   }
 
   async #rollback({ checkpoint, copy }: Kept): Promise<void> {
@@ -329,6 +361,34 @@ export class World {
       ),
     )
   }
+}
+
+/** Times are no change, nor is another name of the same file. */
+function changesBetween(before: Looks, after: Looks): Record<string, 'A' | 'M' | 'D'> {
+  const [old, now] = [withoutTimes(before), withoutTimes(after)]
+  const changes: Record<string, 'A' | 'M' | 'D'> = {}
+  for (const name of new Set([...Object.keys(old), ...Object.keys(now)])) {
+    if (old[name] === undefined) changes[name] = 'A'
+    else if (now[name] === undefined) changes[name] = 'D'
+    else if (old[name] !== now[name]) changes[name] = 'M'
+  }
+  return changes
+}
+
+function withoutTimes(looks: Looks): Record<string, string> {
+  const files = Object.entries(looks as Record<string, { facts?: unknown[] }>)
+  return Object.fromEntries(
+    files.flatMap(([name, look]) => {
+      if (look?.facts === undefined) return []
+      const {
+        facts,
+        names: _,
+        'same as': __,
+        ...rest
+      } = look as Record<string, unknown> & { facts: unknown[] }
+      return [[name, JSON.stringify([facts.slice(0, -1), rest])]]
+    }),
+  )
 }
 
 async function prepare(actor: Actor, tree: string): Promise<void> {
