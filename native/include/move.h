@@ -63,7 +63,6 @@ struct watch {
     unsigned number, mask;
     size_t tree;
     uint64_t inode;
-    int new_place;
     bool moved;
 };
 
@@ -200,11 +199,10 @@ int locks_add_call(struct inject *inject, const struct lock *lock, uint64_t at);
 int watches_collect(struct move *move, struct subject *subject, int fd,
                     const char *fdinfo); /* takes fd over */
 void watches_free(struct move *move);
-/* Looks for the names of watched inodes that are not known yet; the sandbox runs. */
-int watches_search(struct sandbox *sandbox, struct err *err);
+/* Sets `watches_unknown`; everything is frozen and collected. */
+void watches_know(struct move *move);
 int watches_move(struct move *move, struct err *err);
 void watches_move_back(struct move *move);
-void watches_moved(struct move *move);
 
 /* carry.c: puts into the new uppers what must be there before anything is looked up. */
 int carry_scan(struct move *move, struct err *err); /* while the sandbox runs */

@@ -4,19 +4,9 @@
 #include "cell.h"
 #include "cgroup.h"
 #include "layer.h"
+#include "watched.h"
 
 struct process;
-
-#define WATCHED_BUCKETS 1024
-
-/* Something an inotify watch is on, by a descriptor that follows its name. */
-struct watched {
-    size_t tree;
-    uint64_t inode;
-    int place; /* -1: it has no name, or that is not known */
-    bool searched;
-    struct watched *next;
-};
 
 /* A socket or FIFO of a tree that was left, reachable still. */
 struct held {
@@ -91,7 +81,5 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
 int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err);
 void trees_free(int *trees, size_t count);
 
-/* watches.c */
-void watched_forget(struct sandbox *sandbox);
 /* held.c */
 void held_forget(struct sandbox *sandbox);

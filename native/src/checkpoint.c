@@ -20,6 +20,7 @@ struct checkpoint {
     struct chain chain;
     int *trees;
     struct move move;
+    bool searched; /* for watched names, while the sandbox ran */
     bool switched;
     char *fault; /* the step that is to fail, for tests */
     uint64_t frozen_at;
@@ -99,9 +100,15 @@ static int carry(struct checkpoint *this, struct err *err)
     return carry_over(&this->move, err);
 }
 
+/* What was missed or has come since the sandbox was looked through is looked for while nothing can move. */
 static int know_watches(struct checkpoint *this, struct err *err)
 {
-    return this->move.watches_unknown ? err_set(err, ERR_UNSETTLED, "a watch is not known yet") : 0;
+    watches_know(&this->move);
+    if (!this->move.watches_unknown) {
+        return 0;
+    }
+    return this->searched ? watched_search(this->sandbox, err)
+                          : err_set(err, ERR_UNSETTLED, "a watch is not known yet");
 }
 
 static int move_watches(struct checkpoint *this, struct err *err)
@@ -266,7 +273,7 @@ static void commit(struct checkpoint *this)
     sandbox->carried = layer_print(this->head, sandbox->base, CARRIED_MAX);
     /* what a program closes must be closed then, or a file it has written could not be executed yet */
     move_close_all(&this->move);
-    watches_moved(&this->move);
+    watched_have_moved(this->sandbox);
     held_clean_layer(&this->move);
     held_commit(&this->move);
     out_key_uint(this->timings, "settle", now_usec() - start);
@@ -379,9 +386,10 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
     }
     prepare_move(this);
     int result = run_steps(this, err);
-    if (result < 0 && this->move.watches_unknown && watches_search(this->sandbox, err) == 0) {
+    if (result < 0 && this->move.watches_unknown && watched_search(this->sandbox, err) == 0) {
         move_free(&this->move);
         timings.len = 0;
+        this->searched = true;
         prepare_move(this);
         result = run_steps(this, err);
     }
