@@ -27,9 +27,6 @@ void cell_release(struct cell *cell); /* closes what is left of a cell whose ini
  * the fork). Returns -errno. */
 int cell_enter(const struct cell *cell);
 
-/* A user namespace with the ids every cell has, for id-mapped mounts: its descriptor. */
-int cell_user_namespace(struct err *err);
-
 /* Warm cells, with a private network. */
 int cells_keep_warm(unsigned count, struct err *err);
 unsigned cells_warm(void);

@@ -13,9 +13,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "cell.h"
 #include "fd.h"
 #include "overlay.h"
+#include "pool.h"
 #include "seed.h"
 
 static struct base *bases;
@@ -244,7 +244,7 @@ int base_refresh(struct base *base, size_t index, struct err *err)
 static int build(struct base *base, item description, struct err *err)
 {
     cleanup_fd workshop = open_workshop(base->dir, err);
-    cleanup_fd user_ns = workshop < 0 ? -1 : cell_user_namespace(err);
+    const int user_ns = workshop < 0 ? -1 : pool_user_namespace();
 
     if (user_ns < 0) {
         return -1;

@@ -16,6 +16,7 @@
 #include "engine.h"
 #include "fd.h"
 #include "pass.h"
+#include "pool.h"
 #include "sys.h"
 
 #define WARM_MAX 64
@@ -103,14 +104,28 @@ __attribute__((noreturn)) static void init_main(int socket, bool host_net)
 
 /* ---- making one ---- */
 
+/* The ids of the pool's user namespace, as they are. */
 static int write_id_map(pid_t pid, const char *name)
 {
     char path[64], text[64];
 
     snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    snprintf(text, sizeof text, "0 %u %u\n", engine.uid_base, ID_RANGE);
+    snprintf(text, sizeof text, "0 0 %u\n", ID_RANGE);
     cleanup_fd fd = open(path, O_WRONLY | O_CLOEXEC);
     return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+/* By the number of /proc's namespace, which is the engine's. */
+static pid_t pidfd_number(int pidfd)
+{
+    char path[64], text[512];
+
+    snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    text[got > 0 ? got : 0] = '\0';
+    const char *at = strstr(text, "\nPid:");
+    return at ? (pid_t)strtol(at + 5, NULL, 10) : -1;
 }
 
 static int open_namespace(pid_t pid, const char *name)
@@ -122,30 +137,75 @@ static int open_namespace(pid_t pid, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
-static int start_init(struct cell *cell, int socket, void (*ended)(struct child *, const siginfo_t *),
-                      struct err *err)
+__attribute__((noreturn)) static void maker_fail(int socket, int num, const char *step)
+{
+    pass_send(socket, num, step, NULL, 0);
+    _exit(1);
+}
+
+/* In a child of the engine: the namespaces are made by a process of the pool, so that they lie below it; their init is
+ * nevertheless the engine's child. */
+__attribute__((noreturn)) static void maker_main(int result_socket, int socket, bool host_net)
 {
     int pidfd = -1;
     struct clone_args args = {
-        .flags = CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-                 CLONE_NEWCGROUP | (cell->host_net ? 0 : CLONE_NEWNET),
+        .flags = CLONE_PIDFD | CLONE_PARENT | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC |
+                 CLONE_NEWUTS | CLONE_NEWCGROUP | (host_net ? 0 : CLONE_NEWNET),
         .pidfd = (uintptr_t)&pidfd,
-        .exit_signal = SIGCHLD,
     };
+    int result = pool_enter();
+
+    if (result < 0) {
+        maker_fail(result_socket, -result, "enter pool");
+    }
+    /* or the files of its children in /proc would not be its own */
+    prctl(PR_SET_DUMPABLE, 1);
     pid_t pid = sys_clone3(&args);
     if (pid == 0) {
-        init_main(socket, cell->host_net);
+        init_main(socket, host_net);
     }
     if (pid < 0) {
-        return err_system(err, errno, "make namespaces", "cell");
+        maker_fail(result_socket, errno, "make namespaces");
     }
-    child_watch(&cell->init, pid, ended, cell);
-    cell->init_pidfd = pidfd;
-    int result;
+    /* clone told its number in the pool */
+    pid = pidfd_number(pidfd);
     if ((result = write_id_map(pid, "uid_map")) < 0 || (result = write_id_map(pid, "gid_map")) < 0) {
-        return err_system(err, -result, "map user ids", "%u-%u", engine.uid_base,
-                          engine.uid_base + ID_RANGE - 1);
+        maker_fail(result_socket, -result, "map user ids");
     }
+    pass_send(result_socket, 0, "", &pidfd, 1);
+    _exit(0);
+}
+
+static int start_init(struct cell *cell, int socket, void (*ended)(struct child *, const siginfo_t *),
+                      struct err *err)
+{
+    int pair[2], pidfd = -1;
+    struct outcome outcome;
+    struct child maker = {0};
+
+    int result = pass_pair(pair);
+    if (result < 0) {
+        return err_system(err, -result, "socketpair", "cell");
+    }
+    cleanup_fd ours = pair[0], theirs = pair[1];
+    pid_t pid = pool_fork(&pidfd);
+    if (pid == 0) {
+        maker_main(theirs, socket, cell->host_net);
+    }
+    if (pid < 0) {
+        return err_system(err, errno, "fork", "cell");
+    }
+    cleanup_fd maker_pidfd = pidfd;
+    (void)maker_pidfd;
+    fd_close(&theirs);
+    pass_receive(ours, &outcome, &cell->init_pidfd, 1);
+    child_watch(&maker, pid, NULL, NULL);
+    child_kill_and_wait(&maker);
+    if (outcome.num) {
+        return err_system(err, outcome.num, outcome.step, "cell");
+    }
+    pid = pidfd_number(cell->init_pidfd);
+    child_watch(&cell->init, pid, ended, cell);
     if ((cell->user_ns = open_namespace(pid, "user")) < 0 ||
         (cell->mount_ns = open_namespace(pid, "mnt")) < 0) {
         return err_system(err, errno, "open namespaces", "cell");
@@ -320,43 +380,6 @@ pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd)
     }
     errno = failure;
     return pid;
-}
-
-/* ---- the user namespace alone ---- */
-
-static pid_t start_holder(int *pidfd)
-{
-    struct clone_args args = {
-        .flags = CLONE_PIDFD | CLONE_NEWUSER,
-        .pidfd = (uintptr_t)pidfd,
-        .exit_signal = SIGCHLD,
-    };
-    pid_t pid = sys_clone3(&args);
-
-    while (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        pause();
-    }
-    return pid;
-}
-
-int cell_user_namespace(struct err *err)
-{
-    struct child holder = {0};
-    int pidfd = -1, result;
-    pid_t pid = start_holder(&pidfd);
-
-    if (pid < 0) {
-        return err_system(err, errno, "make user namespace", "base");
-    }
-    cleanup_fd holder_pidfd = pidfd;
-    (void)holder_pidfd;
-    child_watch(&holder, pid, NULL, NULL);
-    if ((result = write_id_map(pid, "uid_map")) == 0 && (result = write_id_map(pid, "gid_map")) == 0) {
-        result = open_namespace(pid, "user");
-    }
-    child_kill_and_wait(&holder);
-    return result < 0 ? err_system(err, -result, "make user namespace", "base") : result;
 }
 
 /* ---- warm cells ---- */

@@ -16,6 +16,7 @@
 #include "engine.h"
 #include "fd.h"
 #include "loop.h"
+#include "pool.h"
 #include "probe.h"
 #include "sandbox.h"
 #include "server.h"
@@ -133,6 +134,7 @@ static void end_everything(void)
     for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
         sandbox_kill_and_wait(sandbox);
     }
+    pool_end();
 }
 
 int main(int argc, char **argv)
@@ -154,6 +156,9 @@ int main(int argc, char **argv)
         die("listen on %s: %s", options.socket, err.message);
     }
     enter_own_mount_namespace();
+    if (pool_init(&err) < 0) {
+        die("%s: %s", err.message, err.object);
+    }
     ready();
     loop_run();
     end_everything();
