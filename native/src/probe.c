@@ -14,6 +14,7 @@
 #include "engine.h"
 #include "fd.h"
 #include "loop.h"
+#include "pool.h"
 
 static bool first = true;
 
@@ -49,7 +50,7 @@ static bool check_cell(struct cell *cell)
 {
     struct err err = {0};
     char detail[512];
-    bool ok = cell_create(cell, false, &err) == 0;
+    bool ok = pool_init(&err) == 0 && cell_create(cell, false, &err) == 0;
 
     snprintf(detail, sizeof detail, "%s",
              ok ? "user, pid, mount, net, ipc and uts namespaces can be made" : err.message);
@@ -123,6 +124,7 @@ int probe(void)
     if (check_cell(&cell)) {
         check_idmap(cell.user_ns);
         cell_destroy(&cell);
+        pool_end();
     }
     check_cgroups();
     printf("]}\n");
