@@ -12,6 +12,14 @@ struct arch_regs {
     struct user_regs_struct user;
 };
 
+#define ARCH_EXTENDED_MAX 16384
+
+/* Floating point, vectors and whatever else the kernel saves with them. */
+struct arch_extended {
+    size_t size;
+    uint8_t *data;
+};
+
 /* One system call to make: the layout the interpreter knows. */
 struct arch_call {
     uint32_t number;
@@ -23,6 +31,12 @@ struct arch_call {
 /* 0 or -errno. */
 int arch_get_regs(pid_t tid, struct arch_regs *regs);
 int arch_set_regs(pid_t tid, const struct arch_regs *regs);
+
+int arch_get_extended(pid_t tid, struct arch_extended *extended); /* the caller frees data */
+int arch_set_extended(pid_t tid, const struct arch_extended *extended);
+
+/* A thread that starts anew from these registers: a call that was interrupted is made again from its beginning. */
+void arch_restart_call(struct arch_regs *regs);
 
 /* A program of another word size, whose system calls have other numbers. */
 bool arch_is_foreign(const struct arch_regs *regs);

@@ -13,6 +13,7 @@ struct cell {
     int init_socket; /* closing it ends the init */
     int user_ns;
     int mount_ns;
+    int pid_ns, net_ns, ipc_ns, uts_ns, cgroup_ns;
     int proc_mount, sys_mount, pts_mount; /* detached; -1 once attached */
     int pts;                              /* the devpts root, for opening terminals */
     bool host_net;

@@ -20,7 +20,8 @@ struct cgroup {
     int path_count;
     int enter_fds[CGROUP_MAX]; /* v1 `tasks` files: a process enters by writing "0" */
     int enter_count;
-    int v2_fd; /* directory for CLONE_INTO_CGROUP, -1 when there is no v2 hierarchy */
+    int v2_fd;    /* directory for CLONE_INTO_CGROUP, -1 when there is no v2 hierarchy */
+    int v2_procs; /* its cgroup.procs */
 };
 
 struct cgroup_stats {

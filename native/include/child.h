@@ -1,11 +1,13 @@
 /* Every child the engine waits for, by pid: who is told when it ends. */
 #pragma once
 
+#include <stdbool.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
 struct child {
     pid_t pid; /* 0 when it is not (or no longer) watched */
+    bool stands; /* it must never run: killed when it comes to a stop that nobody asked for */
     void (*ended)(struct child *child, const siginfo_t *info);
     void *owner;
     struct child *next;

@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include "inject.h"
+
 /* Compiles the seccomp filter once, so that a child only has to load it. */
 void confine_init(void);
 
@@ -16,3 +18,5 @@ struct identity {
 int confine_process(const struct identity *identity, const char **step);
 /* For short-lived helpers of ours inside: sandbox root with the capabilities a sandbox's root has, no filter. */
 int confine_helper(const char **step);
+/* Puts the filter, for PR_SET_SECCOMP, where a process can be made to load it. 0 or -errno. */
+int confine_put_filter(const struct inject *inject, uint64_t at);

@@ -19,6 +19,7 @@ struct thread {
     bool gone;         /* it was killed meanwhile */
     bool taken;        /* runs code of ours between inject_begin and inject_end */
     bool stop_pending; /* a SIGSTOP came while it did */
+    unsigned long follows; /* PTRACE_O_TRACEFORK and the like: of a process of ours */
     struct arch_regs regs;
     uint64_t mask;    /* blocked signals */
     uint64_t pending; /* signals that wait for it or for its process */
@@ -63,6 +64,8 @@ __attribute__((format(printf, 5, 6))) void obstacle_add(struct obstacles *obstac
 /* Returns 0, or -1 with err or at least one obstacle; then nothing is frozen. */
 int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles,
            struct err *err);
+/* Whether anybody is in it beside its init. */
+bool sandbox_has_processes(const struct sandbox *sandbox);
 /* What does not stand (yet) is let go by freeze_release when it does. */
 void thaw(struct frozen *frozen);
 /* Lets go of a thread that has come to a stop outside of a freeze; called by the loop, which is told of it. */

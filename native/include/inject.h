@@ -6,13 +6,16 @@
 
 #define INJECT_CALLS 256         /* in one batch */
 #define INJECT_DATA_BYTES 12288u /* for what the calls point to */
+#define INJECT_AREA_BYTES (5 * 4096u + INJECT_DATA_BYTES)
 
 struct inject {
     struct subject *subject;
     struct thread *thread;
     uint64_t area; /* in the process: code, table, data */
     uint64_t kernel_entry;
-    int trap; /* the signal by which a batch ends */
+    int trap;   /* the signal by which a batch ends */
+    pid_t born[INJECT_CALLS]; /* the processes and threads made by calls of a batch */
+    size_t born_count;
     struct arch_call calls[INJECT_CALLS];
     size_t count;
 };
@@ -21,6 +24,18 @@ struct inject {
 int inject_begin(struct inject *inject, struct subject *subject, struct thread *thread, uint64_t vdso);
 /* Removes what inject_begin made; undoes as much as it can. 0 or -errno. */
 int inject_end(struct inject *inject);
+
+/* The same for a process of ours, which is left with the area: at `at`, where nothing may be yet. */
+int inject_begin_at(struct inject *inject, struct subject *subject, struct thread *thread, uint64_t vdso,
+                    uint64_t at);
+/* For a standing fork or thread of a process that has the area: nothing is to be put back. */
+void inject_adopt(struct inject *inject, const struct inject *parent, struct subject *subject,
+                  struct thread *thread);
+/* For another thread of a process in which a thread has begun. Ended by inject_return, before that one ends. */
+int inject_borrow(struct inject *inject, const struct inject *owner, struct thread *thread);
+int inject_return(struct inject *inject);
+/* Where the instruction is that enters the kernel, after the vdso was moved. 0 or -errno. */
+int inject_find_entry(struct inject *inject, uint64_t vdso);
 
 /* Adds a call to the batch, which stops at its first failure. Returns its index. */
 size_t inject_add(struct inject *inject, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
@@ -32,6 +47,8 @@ size_t inject_add_free(struct inject *inject, long number, uint64_t a, uint64_t 
 int inject_run(struct inject *inject);
 /* Forgets the batch that was run. */
 void inject_clear(struct inject *inject);
+/* A single call, by the process's own instruction. The result or -errno. */
+int64_t inject_call(struct inject *inject, const struct arch_call *call);
 
 /* Where the data lies in the process. */
 uint64_t inject_data(const struct inject *inject);

@@ -4,8 +4,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include "freeze.h"
-#include "inject.h"
+#include "hand.h"
 #include "links.h"
 
 struct lock {
@@ -27,6 +26,7 @@ struct description {
     bool copy_up; /* must lie in the new upper, also when it is only read */
     bool alone;   /* `new` is the same file, on a mount of its own */
     off_t position;
+    size_t handle;  /* in an image, counted from 1 */
     uint64_t inode; /* as /proc tells it: of a file that was copied up stat shows its origin's */
     struct stat st;
     struct lock *locks;
@@ -102,8 +102,7 @@ struct unit {
     size_t number_count;
     int highest;           /* of those that change */
     struct inject *inject; /* NULL when nothing of it has to be changed */
-    int socket;            /* our end */
-    int sockets[2];        /* the numbers inside */
+    struct hand hand;
     int *arrived;          /* numbers inside of what was delivered, by index of `wanted` */
     struct description **wanted;
     size_t wanted_count;
@@ -171,7 +170,8 @@ void move_close_new(struct move *move);
 void move_close_all(struct move *move);
 
 /* deliver.c: brings the new descriptions into the processes, and puts them in the old ones' places. */
-int move_enter(struct move *move, struct err *err);
+/* `all`: those too that get nothing. */
+int move_enter(struct move *move, bool all, struct err *err);
 int move_leave(struct move *move, struct err *err);
 int move_deliver(struct move *move, bool old, struct err *err);
 int move_swap(struct move *move, bool old, struct err *err);

@@ -60,6 +60,11 @@ struct process *arg_process(item args, struct err *err);
 void process_describe(const struct process *process, struct out *out);
 /* Waits until every start in the sandbox has led to a running program or failed; false when one is kept waiting. */
 bool processes_settle(const struct sandbox *sandbox, uint64_t deadline);
+/* A command as it is before its program is attached to it: an old one again, which has let go of what it ran, or one
+ * made anew under that name. NULL with err. */
+struct process *process_again(struct sandbox *sandbox, const char *id, struct err *err);
+/* Its end is told from here on. */
+void process_watch(struct process *process);
 /* Drops everything the engine holds of an ended process. */
 void process_free(struct process *process);
 void process_unlink_output(const struct process *process);
@@ -71,6 +76,7 @@ void stream_serve(struct stream *stream); /* answers the reads that can be answe
 /* The process has ended: what is in the pipe now is its last output. */
 void stream_drain(struct stream *stream);
 bool stream_drained(const struct stream *stream);
+void stream_end_now(struct stream *stream); /* what still comes is nobody's */
 void stream_close(struct stream *stream);
 /* In process.c: called when a stream has made progress after the end of its process. */
 void process_progress(struct process *process);

@@ -78,6 +78,8 @@ struct standing {
 };
 int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
                   const char *head, struct out *timings, struct err *err);
+/* Undoes standing_make. */
+void standing_unmake(struct standing *standing, const struct sandbox *sandbox, const char *head);
 int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err);
 void trees_free(int *trees, size_t count);
 

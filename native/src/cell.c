@@ -137,6 +137,24 @@ static int open_namespace(pid_t pid, const char *name)
     return fd < 0 ? -errno : fd;
 }
 
+static int open_namespaces(struct cell *cell, pid_t pid, struct err *err)
+{
+    const struct {
+        const char *name;
+        int *fd;
+    } all[] = {{"user", &cell->user_ns}, {"mnt", &cell->mount_ns}, {"pid", &cell->pid_ns},
+               {"net", &cell->net_ns},   {"ipc", &cell->ipc_ns},   {"uts", &cell->uts_ns},
+               {"cgroup", &cell->cgroup_ns}};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        *all[i].fd = open_namespace(pid, all[i].name);
+        if (*all[i].fd < 0) {
+            return err_system(err, -*all[i].fd, "open namespaces", "cell");
+        }
+    }
+    return 0;
+}
+
 __attribute__((noreturn)) static void maker_fail(int socket, int num, const char *step)
 {
     pass_send(socket, num, step, NULL, 0);
@@ -206,11 +224,7 @@ static int start_init(struct cell *cell, int socket, void (*ended)(struct child 
     }
     pid = pidfd_number(cell->init_pidfd);
     child_watch(&cell->init, pid, ended, cell);
-    if ((cell->user_ns = open_namespace(pid, "user")) < 0 ||
-        (cell->mount_ns = open_namespace(pid, "mnt")) < 0) {
-        return err_system(err, errno, "open namespaces", "cell");
-    }
-    return 0;
+    return open_namespaces(cell, pid, err);
 }
 
 static int wait_for_init(struct cell *cell, struct err *err)
@@ -307,6 +321,11 @@ int cell_create(struct cell *cell, bool host_net, struct err *err)
                           .init_socket = -1,
                           .user_ns = -1,
                           .mount_ns = -1,
+                          .pid_ns = -1,
+                          .net_ns = -1,
+                          .ipc_ns = -1,
+                          .uts_ns = -1,
+                          .cgroup_ns = -1,
                           .proc_mount = -1,
                           .sys_mount = -1,
                           .pts_mount = -1,
@@ -338,6 +357,11 @@ void cell_release(struct cell *cell)
     fd_close(&cell->init_socket);
     fd_close(&cell->user_ns);
     fd_close(&cell->mount_ns);
+    fd_close(&cell->pid_ns);
+    fd_close(&cell->net_ns);
+    fd_close(&cell->ipc_ns);
+    fd_close(&cell->uts_ns);
+    fd_close(&cell->cgroup_ns);
     fd_close(&cell->proc_mount);
     fd_close(&cell->sys_mount);
     fd_close(&cell->pts_mount);

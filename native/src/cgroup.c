@@ -209,7 +209,9 @@ static int join_hierarchies(struct cgroup *cgroup, const char *name, const struc
             return -1;
         }
         cgroup->v2_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (cgroup->v2_fd < 0) {
+        cgroup->v2_procs =
+            cgroup->v2_fd < 0 ? -1 : openat(cgroup->v2_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        if (cgroup->v2_procs < 0) {
             return err_system(err, errno, "open cgroup", "%s", path);
         }
     }
@@ -218,7 +220,7 @@ static int join_hierarchies(struct cgroup *cgroup, const char *name, const struc
 
 int cgroup_create(struct cgroup *cgroup, const char *name, const struct limits *limits, struct err *err)
 {
-    *cgroup = (struct cgroup){.v2_fd = -1};
+    *cgroup = (struct cgroup){.v2_fd = -1, .v2_procs = -1};
     if (join_hierarchies(cgroup, name, limits, err) < 0) {
         cgroup_remove(cgroup);
         return -1;
@@ -281,11 +283,12 @@ void cgroup_remove(struct cgroup *cgroup)
         fd_close(&cgroup->enter_fds[i]);
     }
     fd_close(&cgroup->v2_fd);
+    fd_close(&cgroup->v2_procs);
     for (int i = 0; i < cgroup->path_count; i++) {
         if (rmdir(cgroup->paths[i]) < 0 && errno != ENOENT) {
             log_line("remove cgroup %s: %s", cgroup->paths[i], strerror(errno));
         }
         free(cgroup->paths[i]);
     }
-    *cgroup = (struct cgroup){.v2_fd = -1};
+    *cgroup = (struct cgroup){.v2_fd = -1, .v2_procs = -1};
 }

@@ -1,15 +1,18 @@
 /* A checkpoint under running processes: the head is frozen, and everyone goes on above a new one. Each step has its undo;
  * until the swap is done the sandbox can be let go as if nothing had been asked. */
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 
+#include "capture.h"
 #include "courier.h"
 #include "fd.h"
 #include "move.h"
 #include "process.h"
 #include "root.h"
 #include "server.h"
+#include "template.h"
 
 /* How long is waited for what is on its way inside. */
 #define SETTLE_USEC 100000
@@ -23,6 +26,9 @@ struct checkpoint {
     bool searched; /* for watched names, while the sandbox ran */
     bool switched;
     char *fault; /* the step that is to fail, for tests */
+    char *image_id;
+    struct image *image;       /* NULL when the processes are not kept */
+    struct obstacles not_kept; /* why */
     uint64_t frozen_at;
     struct out *timings;
 };
@@ -134,7 +140,7 @@ static void close_new(struct checkpoint *this)
 
 static int enter(struct checkpoint *this, struct err *err)
 {
-    return move_enter(&this->move, err);
+    return move_enter(&this->move, this->image_id != NULL, err);
 }
 
 static void leave(struct checkpoint *this)
@@ -143,6 +149,33 @@ static void leave(struct checkpoint *this)
 
     if (move_leave(&this->move, &err) < 0) {
         log_line("%s: %s %s", this->sandbox->id, err.message, err.object);
+    }
+}
+
+/* What cannot be kept of the processes leaves a checkpoint of the files. */
+static int keep_processes(struct checkpoint *this, struct err *err)
+{
+    if (!this->image_id) {
+        return 0;
+    }
+    this->image = calloc(1, sizeof *this->image);
+    if (!this->image) {
+        die("out of memory");
+    }
+    snprintf(this->image->id, sizeof this->image->id, "%s", this->image_id);
+    if (capture(this->image, &this->move, &this->not_kept, err) == 0) {
+        return 0;
+    }
+    image_free(this->image);
+    this->image = NULL;
+    return this->not_kept.count > 0 ? 0 : -1;
+}
+
+static void forget_processes(struct checkpoint *this)
+{
+    if (this->image) {
+        image_free(this->image);
+        this->image = NULL;
     }
 }
 
@@ -214,6 +247,7 @@ static const struct step {
     {"carry over", carry, NULL},
     {"open again", reopen, close_new},
     {"enter processes", enter, leave},
+    {"capture", keep_processes, forget_processes},
     {"deliver", deliver, take_delivered_back},
     {"hold", hold, release},
     {"switch roots", switch_roots, switch_roots_back},
@@ -301,6 +335,22 @@ static void commit(struct checkpoint *this)
     this->chain = (struct chain){0};
 }
 
+static void out_obstacles(struct out *out, const char *key, const struct obstacles *obstacles)
+{
+    out_text(out, key);
+    out_list(out);
+    for (size_t i = 0; i < obstacles->count; i++) {
+        const struct obstacle *obstacle = &obstacles->list[i];
+        out_map(out);
+        out_key_uint(out, "pid", (uint64_t)obstacle->pid);
+        out_key_bytes(out, "command", obstacle->command, strlen(obstacle->command));
+        out_key_bytes(out, "object", obstacle->object, strlen(obstacle->object));
+        out_key_text(out, "reason", obstacle->reason);
+        out_end(out);
+    }
+    out_end(out);
+}
+
 static void reply_obstacles(const struct reply_to *to, const struct obstacles *obstacles)
 {
     struct err err = {0};
@@ -309,18 +359,7 @@ static void reply_obstacles(const struct reply_to *to, const struct obstacles *o
     const struct obstacle *first = &obstacles->list[0];
     err_set(&err, obstacles->lasting ? ERR_REFUSED : ERR_UNSETTLED, "%s (%d): %s: %s", first->command,
             first->pid, first->object, first->reason);
-    out_text(&more, "objects");
-    out_list(&more);
-    for (size_t i = 0; i < obstacles->count; i++) {
-        const struct obstacle *obstacle = &obstacles->list[i];
-        out_map(&more);
-        out_key_uint(&more, "pid", (uint64_t)obstacle->pid);
-        out_key_bytes(&more, "command", obstacle->command, strlen(obstacle->command));
-        out_key_bytes(&more, "object", obstacle->object, strlen(obstacle->object));
-        out_key_text(&more, "reason", obstacle->reason);
-        out_end(&more);
-    }
-    out_end(&more);
+    out_obstacles(&more, "objects", obstacles);
     reply_error_with(to, &err, &more);
     out_free(&more);
 }
@@ -364,6 +403,9 @@ static void checkpoint_free(struct checkpoint *this)
     chain_free(&this->chain);
     free(this->head);
     free(this->fault);
+    free(this->image_id);
+    forget_processes(this);
+    obstacles_free(&this->not_kept);
 }
 
 /* What is on its way into the sandbox on our behalf arrives first. What is inside may keep it waiting, but not us. */
@@ -374,6 +416,35 @@ static int settle(struct sandbox *sandbox, struct err *err)
     return couriers_finish(sandbox, deadline) && processes_settle(sandbox, deadline)
                ? 0
                : err_set(err, ERR_UNSETTLED, "a file is being opened, or a program started");
+}
+
+/* While the sandbox runs on. What cannot be built is a checkpoint of the files alone. */
+static void build_templates(struct checkpoint *this, struct out *ok)
+{
+    struct image *image = this->image;
+    struct err err = {0};
+    uint64_t bytes = 0, start = now_usec();
+
+    for (size_t i = 0; image && i < image->process_count; i++) {
+        struct memory *memory = &image->processes[i].memory;
+        bytes += memory->byte_count;
+        image->processes[i].template = template_build(memory, &err);
+        if (!image->processes[i].template) {
+            log_line("%s: %s %s", this->sandbox->id, err.message, err.object);
+            forget_processes(this);
+            image = NULL;
+        }
+    }
+    out_key_bool(ok, "kept", image != NULL);
+    out_obstacles(ok, "notKept", &this->not_kept);
+    if (!image) {
+        return;
+    }
+    out_key_uint(ok, "memoryBytes", bytes);
+    out_key_uint(ok, "buildUsec", now_usec() - start);
+    image->next = images;
+    images = image;
+    this->image = NULL;
 }
 
 static int take_checkpoint(struct checkpoint *this, struct request *request, struct err *err)
@@ -403,6 +474,9 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
         out_map(&request->ok);
         out_raw(&request->ok, timings.data, timings.len);
         out_end(&request->ok);
+        if (this->image_id) {
+            build_templates(this, &request->ok);
+        }
     }
     out_free(&timings);
     return result;
@@ -415,6 +489,7 @@ static int parse(struct checkpoint *this, item args, struct err *err)
 
     if (arg_string(args, "head", &this->head, err) < 0 ||
         arg_optional_string(args, "fault", &this->fault, err) < 0 ||
+        arg_optional_string(args, "image", &this->image_id, err) < 0 ||
         (merged && arg_chain(args, "layers", &below, err) < 0)) {
         return -1;
     }
@@ -447,7 +522,8 @@ int op_sandbox_checkpoint(struct request *request, struct err *err)
     }
     if (parse(&this, request->args, err) < 0) {
         result = -1;
-    } else if (!this.fault && is_unchanged(this.sandbox)) {
+    } else if (!this.fault && is_unchanged(this.sandbox) &&
+               (!this.image_id || !sandbox_has_processes(this.sandbox))) {
         out_key_bool(&request->ok, "unchanged", true);
         result = OP_DONE;
     } else if (take_checkpoint(&this, request, err) == 0) {

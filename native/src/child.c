@@ -22,13 +22,17 @@ static void reap(void)
             info.si_pid == 0) {
             return;
         }
-        if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
-            freeze_release(&info);
-            continue;
-        }
         struct child *child = children;
         while (child && child->pid != info.si_pid) {
             child = child->next;
+        }
+        if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
+            if (child && child->stands) {
+                kill(child->pid, SIGKILL);
+            } else {
+                freeze_release(&info);
+            }
+            continue;
         }
         if (child) {
             child_unwatch(child);

@@ -508,11 +508,7 @@ static struct unit *unit_add(struct move *move, struct subject *subject, struct 
 {
     move->units = grown(move->units, move->unit_count, sizeof *move->units);
     struct unit *unit = &move->units[move->unit_count++];
-    *unit = (struct unit){.subject = subject,
-                          .thread = thread,
-                          .pidfd = subject ? subject->pidfd : -1,
-                          .socket = -1,
-                          .sockets = {-1, -1}};
+    *unit = (struct unit){.subject = subject, .thread = thread, .pidfd = subject ? subject->pidfd : -1};
     return unit;
 }
 

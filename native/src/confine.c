@@ -242,6 +242,16 @@ int confine_process(const struct identity *identity, const char **step)
     return identity->uid == 0 ? set_capabilities() : 0;
 }
 
+int confine_put_filter(const struct inject *inject, uint64_t at)
+{
+    const struct sock_fprog inside = {.len = program.len, .filter = (void *)(at + sizeof inside)};
+    int result = subject_write(inject->subject, at, &inside, sizeof inside);
+
+    return result < 0 ? result
+                      : subject_write(inject->subject, at + sizeof inside, program.filter,
+                                      program.len * sizeof *program.filter);
+}
+
 int confine_helper(const char **step)
 {
     static const struct identity root = {0, 0};

@@ -105,13 +105,18 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
         out_key_uint(timings, "mounts", now_usec() - start);
         return 0;
     }
+    standing_unmake(standing, sandbox, head);
+    return -1;
+}
+
+void standing_unmake(struct standing *standing, const struct sandbox *sandbox, const char *head)
+{
     if (standing->cell) {
         cell_destroy(standing->cell);
         free(standing->cell);
     }
     trees_free(standing->trees, sandbox->base->tree_count);
     layer_unmake(head);
-    return -1;
 }
 
 /* ---- making one ---- */
@@ -173,7 +178,7 @@ int op_sandbox_create(struct request *request, struct err *err)
         die("out of memory");
     }
     strcpy(sandbox->id, id);
-    sandbox->cgroup.v2_fd = -1;
+    sandbox->cgroup.v2_fd = sandbox->cgroup.v2_procs = -1;
     if (build(sandbox, request, err) < 0) {
         unbuild(sandbox);
         return -1;

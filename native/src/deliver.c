@@ -16,21 +16,7 @@
 #include "fd.h"
 #include "move.h"
 
-/* What the injected calls point to, in the data of the area. */
-#define FDS_PER_MESSAGE 240
-#define CONTROL_BYTES CMSG_SPACE(FDS_PER_MESSAGE * sizeof(int))
-#define MESSAGE_BYTES 2048 /* msghdr, iovec, a byte, control */
-#define MESSAGES (INJECT_DATA_BYTES / MESSAGE_BYTES)
 #define SPARE_DESCRIPTORS 16
-
-struct message {
-    struct msghdr header;
-    struct iovec piece;
-    char byte[8];
-    char control[CONTROL_BYTES];
-};
-
-_Static_assert(sizeof(struct message) <= MESSAGE_BYTES, "a message fits its part of the data");
 
 static int unit_failed(const struct unit *unit, int result, const char *step, struct err *err)
 {
@@ -149,22 +135,11 @@ static void restore_limits(struct unit *unit)
     }
 }
 
-/* A socket pair made by the process; the engine takes its end out. */
 static int connect_unit(struct unit *unit, struct err *err)
 {
-    struct inject *inject = unit->inject;
-    int result;
+    int result = hand_open(&unit->hand, unit->inject, unit->pidfd);
 
-    inject_add(inject, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, inject_data(inject), 0, 0);
-    if (run(unit, "make socket", err) < 0) {
-        return -1;
-    }
-    result = subject_read(unit->subject, inject_data(inject), unit->sockets, sizeof unit->sockets);
-    if (result < 0) {
-        return unit_failed(unit, result, "make socket", err);
-    }
-    unit->socket = pidfd_getfd(unit->pidfd, unit->sockets[1], 0);
-    return unit->socket < 0 ? unit_failed(unit, -errno, "take socket", err) : 0;
+    return result < 0 ? unit_failed(unit, result, "make socket", err) : 0;
 }
 
 static int enter(struct unit *unit, struct err *err)
@@ -210,12 +185,12 @@ static bool is_gone(const struct unit *unit)
     return unit->thread && unit->thread->gone;
 }
 
-int move_enter(struct move *move, struct err *err)
+int move_enter(struct move *move, bool all, struct err *err)
 {
     find_wants(move);
     for (size_t i = 0; i < move->unit_count; i++) {
         struct unit *unit = &move->units[i];
-        if (unit->subject && unit->wanted_count > 0 && !is_gone(unit) && enter(unit, err) < 0 &&
+        if (unit->subject && (all || unit->wanted_count > 0) && !is_gone(unit) && enter(unit, err) < 0 &&
             has_failed(move, unit, err)) {
             return -1;
         }
@@ -227,17 +202,13 @@ static int leave(struct unit *unit)
 {
     int result = 0;
 
+    if (unit->inject) {
+        hand_close(&unit->hand);
+    }
     if (unit->inject && !is_gone(unit)) {
-        for (int i = 0; i < 2; i++) {
-            if (unit->sockets[i] >= 0) {
-                inject_add_free(unit->inject, SYS_close, (uint64_t)unit->sockets[i], 0, 0, 0, 0, 0);
-            }
-        }
-        inject_run(unit->inject);
         result = inject_end(unit->inject);
         restore_limits(unit);
     }
-    fd_close(&unit->socket);
     free(unit->inject);
     free(unit->wanted);
     free(unit->arrived);
@@ -245,7 +216,6 @@ static int leave(struct unit *unit)
     unit->wanted = NULL;
     unit->arrived = NULL;
     unit->wanted_count = 0;
-    unit->sockets[0] = unit->sockets[1] = -1;
     return is_gone(unit) ? 0 : result;
 }
 
@@ -264,94 +234,19 @@ int move_leave(struct move *move, struct err *err)
 
 /* ---- delivering ---- */
 
-static int send_descriptors(const struct unit *unit, size_t from, size_t count, bool old)
-{
-    char control[CONTROL_BYTES] = {0}, byte = 0;
-    struct iovec piece = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr header = {.msg_iov = &piece,
-                            .msg_iovlen = 1,
-                            .msg_control = control,
-                            .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-    struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
-
-    attached->cmsg_level = SOL_SOCKET;
-    attached->cmsg_type = SCM_RIGHTS;
-    attached->cmsg_len = CMSG_LEN(count * sizeof(int));
-    for (size_t i = 0; i < count; i++) {
-        const struct description *description = unit->wanted[from + i];
-        int fd = old ? description->old : description->new;
-        memcpy(CMSG_DATA(attached) + i * sizeof fd, &fd, sizeof fd);
-    }
-    return sendmsg(unit->socket, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-static int prepare_message(struct unit *unit, size_t index)
-{
-    const uint64_t at = inject_data(unit->inject) + index * MESSAGE_BYTES;
-    const struct message message = {
-        .header = {.msg_iov = (void *)(at + offsetof(struct message, piece)),
-                   .msg_iovlen = 1,
-                   .msg_control = (void *)(at + offsetof(struct message, control)),
-                   .msg_controllen = CONTROL_BYTES},
-        .piece = {.iov_base = (void *)(at + offsetof(struct message, byte)), .iov_len = 1},
-    };
-
-    inject_add(unit->inject, SYS_recvmsg, (uint64_t)unit->sockets[0], at, MSG_CMSG_CLOEXEC | MSG_DONTWAIT, 0,
-               0, 0);
-    return subject_write(unit->subject, at, &message, sizeof message);
-}
-
-/* The numbers the kernel gave, from the control data in the process; it is frozen, but what lies there is checked. */
-static int take_numbers(struct unit *unit, size_t index, size_t from, size_t count)
-{
-    const uint64_t at = inject_data(unit->inject) + index * MESSAGE_BYTES + offsetof(struct message, control);
-    char control[CONTROL_BYTES];
-    const struct cmsghdr *attached = (const struct cmsghdr *)(void *)control;
-
-    int result = subject_read(unit->subject, at, control, sizeof control);
-    if (result < 0) {
-        return result;
-    }
-    if (attached->cmsg_len != CMSG_LEN(count * sizeof(int)) || attached->cmsg_type != SCM_RIGHTS) {
-        return -EMFILE; /* the kernel leaves out what the process has no room for */
-    }
-    memcpy(unit->arrived + from, control + sizeof *attached, count * sizeof(int));
-    return 0;
-}
-
-static size_t message_size(const struct unit *unit, size_t from)
-{
-    size_t left = unit->wanted_count - from;
-
-    return left < FDS_PER_MESSAGE ? left : FDS_PER_MESSAGE;
-}
-
 static int deliver(struct unit *unit, bool old, struct err *err)
 {
-    for (size_t done = 0; done < unit->wanted_count;) {
-        size_t messages = 0, from = done;
-        int result = 0;
-        for (; result == 0 && messages < MESSAGES && from < unit->wanted_count; messages++) {
-            size_t count = message_size(unit, from);
-            result = send_descriptors(unit, from, count, old);
-            result = result == 0 ? prepare_message(unit, messages) : result;
-            from += count;
-        }
-        if (result < 0) {
-            return unit_failed(unit, result, "send descriptors", err);
-        }
-        if (run(unit, "receive descriptors", err) < 0) {
-            return -1;
-        }
-        for (size_t i = 0; i < messages; i++) {
-            size_t count = message_size(unit, done);
-            if ((result = take_numbers(unit, i, done, count)) < 0) {
-                return unit_failed(unit, result, "receive descriptors", err);
-            }
-            done += count;
-        }
+    int *fds = malloc(unit->wanted_count * sizeof *fds);
+
+    if (!fds) {
+        die("out of memory");
     }
-    return 0;
+    for (size_t i = 0; i < unit->wanted_count; i++) {
+        fds[i] = old ? unit->wanted[i]->old : unit->wanted[i]->new;
+    }
+    int result = hand_over(&unit->hand, fds, unit->wanted_count, unit->arrived);
+    free(fds);
+    return result < 0 ? unit_failed(unit, result, "receive descriptors", err) : 0;
 }
 
 /* What has not taken a place keeps no number that the old descriptions may need. */
@@ -391,7 +286,7 @@ static bool had(const struct unit *unit, int number)
             return true;
         }
     }
-    return number == unit->sockets[0] || number == unit->sockets[1];
+    return number == unit->hand.sockets[0] || number == unit->hand.sockets[1];
 }
 
 static void close_delivered(struct unit *unit)

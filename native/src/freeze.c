@@ -168,6 +168,26 @@ static void list_namespace(const struct sandbox *sandbox, struct pids *pids)
     }
 }
 
+static struct pids list_pids(const struct sandbox *sandbox)
+{
+    struct pids pids = {0};
+
+    if (sandbox->cgroup.v2_fd >= 0) {
+        list_cgroup(sandbox, &pids);
+    } else {
+        list_namespace(sandbox, &pids);
+    }
+    return pids;
+}
+
+bool sandbox_has_processes(const struct sandbox *sandbox)
+{
+    struct pids pids = list_pids(sandbox);
+
+    free(pids.list);
+    return pids.count > 0;
+}
+
 /* ---- what has ended ---- */
 
 /* The end of a process is left for the loop to reap: only then is that of an API process told, or the real parent
@@ -467,12 +487,7 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
     int found;
 
     do {
-        struct pids pids = {0};
-        if (sandbox->cgroup.v2_fd >= 0) {
-            list_cgroup(sandbox, &pids);
-        } else {
-            list_namespace(sandbox, &pids);
-        }
+        struct pids pids = list_pids(sandbox);
         found = 0;
         for (size_t i = 0; i < pids.count && found >= 0; i++) {
             int result = seize_process(frozen, pids.list[i], obstacles);

@@ -12,7 +12,6 @@
 
 #define PAGE_BYTES 4096u
 #define TABLE_BYTES (4 * PAGE_BYTES)
-#define AREA_BYTES (PAGE_BYTES + TABLE_BYTES + INJECT_DATA_BYTES)
 #define VDSO_MAX (16 * PAGE_BYTES)
 #define MASK_BYTES 8u
 
@@ -105,8 +104,20 @@ static int await_event(const struct subject *subject, struct thread *thread, sig
     return thread->gone ? -ESRCH : 0;
 }
 
+/* What it has made is traced too, and comes to its first stop. */
+static void take_born(struct inject *inject, int status)
+{
+    unsigned long born;
+
+    if ((EVENT_OF(status) == PTRACE_EVENT_FORK || EVENT_OF(status) == PTRACE_EVENT_CLONE) &&
+        inject->born_count < INJECT_CALLS &&
+        ptrace(PTRACE_GETEVENTMSG, inject->thread->tid, 0, &born) == 0) {
+        inject->born[inject->born_count++] = (pid_t)born;
+    }
+}
+
 /* Lets the thread run until it reaches the goal. */
-static int go(const struct inject *inject, enum goal goal)
+static int go(struct inject *inject, enum goal goal)
 {
     struct thread *thread = inject->thread;
 
@@ -123,6 +134,7 @@ static int go(const struct inject *inject, enum goal goal)
         if (reached(inject, info.si_status, goal)) {
             return 0;
         }
+        take_born(inject, info.si_status);
         int result = on_the_way(thread, info.si_status);
         if (result < 0) {
             return result;
@@ -131,7 +143,7 @@ static int go(const struct inject *inject, enum goal goal)
 }
 
 /* One system call by the process's own instruction: two stops instead of a batch. */
-static int64_t call_alone(struct inject *inject, const struct arch_call *call)
+int64_t inject_call(struct inject *inject, const struct arch_call *call)
 {
     struct thread *thread = inject->thread;
     struct arch_regs regs = thread->regs;
@@ -161,7 +173,7 @@ static size_t entry_in_vdso(void)
     return offset;
 }
 
-static int find_kernel_entry(struct inject *inject, uint64_t vdso)
+int inject_find_entry(struct inject *inject, uint64_t vdso)
 {
     uint8_t found[8];
     size_t offset = entry_in_vdso();
@@ -228,35 +240,37 @@ static int block_signals(struct thread *thread, int trap)
 /* A filter of the program's own may refuse what we call. None is suspended but while code of ours is all that runs. */
 static int suspend_filters(const struct thread *thread, bool suspend)
 {
-    const unsigned long options = FREEZE_OPTIONS | (suspend ? PTRACE_O_SUSPEND_SECCOMP : 0);
+    const unsigned long options =
+        FREEZE_OPTIONS | thread->follows | (suspend ? PTRACE_O_SUSPEND_SECCOMP : 0);
 
     return ptrace(PTRACE_SETOPTIONS, thread->tid, 0, options) < 0 ? -errno : 0;
 }
 
 /* A page that may be written and run is refused where a process has asked for that; then in two steps. */
-static int64_t map_area(struct inject *inject)
+static int64_t map_area(struct inject *inject, uint64_t wish)
 {
-    struct arch_call map = {.number = SYS_mmap,
-                            .args = {0, AREA_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
-                                     MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0}};
-    int64_t at = call_alone(inject, &map);
+    struct arch_call map = {
+        .number = SYS_mmap,
+        .args = {wish, INJECT_AREA_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
+                 MAP_PRIVATE | MAP_ANONYMOUS | (wish ? MAP_FIXED_NOREPLACE : 0), (uint64_t)-1, 0}};
+    int64_t at = inject_call(inject, &map);
 
     if (at != -EACCES && at != -EPERM) {
         return at;
     }
     map.args[2] = PROT_READ | PROT_EXEC;
-    at = call_alone(inject, &map);
+    at = inject_call(inject, &map);
     if (at < 0 && at > -4096) {
         return at;
     }
     map.args[0] = (uint64_t)at + PAGE_BYTES;
-    map.args[1] = AREA_BYTES - PAGE_BYTES;
+    map.args[1] = INJECT_AREA_BYTES - PAGE_BYTES;
     map.args[2] = PROT_READ | PROT_WRITE;
     map.args[3] |= MAP_FIXED;
-    int64_t rest = call_alone(inject, &map);
+    int64_t rest = inject_call(inject, &map);
     if (rest < 0 && rest > -4096) {
-        const struct arch_call unmap = {.number = SYS_munmap, .args = {(uint64_t)at, AREA_BYTES}};
-        call_alone(inject, &unmap);
+        const struct arch_call unmap = {.number = SYS_munmap, .args = {(uint64_t)at, INJECT_AREA_BYTES}};
+        inject_call(inject, &unmap);
         return rest;
     }
     return at;
@@ -283,41 +297,87 @@ static int put_back(struct inject *inject)
     return ptrace(PTRACE_SETSIGMASK, thread->tid, MASK_BYTES, &thread->mask) < 0 ? -errno : 0;
 }
 
-int inject_begin(struct inject *inject, struct subject *subject, struct thread *thread, uint64_t vdso)
+/* What has to be known and done before a thread runs code of ours. */
+static int take_thread(struct inject *inject)
 {
-    inject->subject = subject;
-    inject->thread = thread;
-    inject->area = 0;
+    struct thread *thread = inject->thread;
+    int result;
+
     inject->count = 0;
-    int result = find_kernel_entry(inject, vdso);
-    if (result < 0 || (result = thread_look(thread)) < 0 || (result = choose_trap(thread)) < 0) {
+    if ((result = thread_look(thread)) < 0 || (result = choose_trap(thread)) < 0) {
         return result;
     }
     inject->trap = result;
     if ((result = arch_get_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
-    leave_restartable_sequence(subject, thread);
-    if ((result = suspend_filters(thread, true)) < 0 || (result = block_signals(thread, inject->trap)) < 0) {
+    leave_restartable_sequence(inject->subject, thread);
+    result = suspend_filters(thread, true);
+    return result < 0 ? result : block_signals(thread, inject->trap);
+}
+
+static int begin(struct inject *inject, uint64_t vdso, uint64_t wish)
+{
+    int result = inject_find_entry(inject, vdso);
+
+    inject->area = 0;
+    if (result < 0 || (result = take_thread(inject)) < 0) {
         return result;
     }
-    int64_t at = map_area(inject);
+    int64_t at = map_area(inject, wish);
     if (at < 0 && at > -4096) {
         put_back(inject);
         return (int)at;
     }
     inject->area = (uint64_t)at;
-    result = subject_write(subject, inject->area, arch_interpreter, arch_interpreter_size);
+    result = subject_write(inject->subject, inject->area, arch_interpreter, arch_interpreter_size);
     if (result < 0) {
         inject_end(inject);
     }
     return result;
 }
 
+int inject_begin(struct inject *inject, struct subject *subject, struct thread *thread, uint64_t vdso)
+{
+    inject->subject = subject;
+    inject->thread = thread;
+    return begin(inject, vdso, 0);
+}
+
+int inject_begin_at(struct inject *inject, struct subject *subject, struct thread *thread, uint64_t vdso,
+                    uint64_t at)
+{
+    inject->subject = subject;
+    inject->thread = thread;
+    return begin(inject, vdso, at);
+}
+
+void inject_adopt(struct inject *inject, const struct inject *parent, struct subject *subject,
+                  struct thread *thread)
+{
+    inject->subject = subject;
+    inject->thread = thread;
+    inject->area = parent->area;
+    inject->kernel_entry = parent->kernel_entry;
+    inject->trap = parent->trap;
+    inject_clear(inject);
+}
+
+int inject_borrow(struct inject *inject, const struct inject *owner, struct thread *thread)
+{
+    inject_adopt(inject, owner, owner->subject, thread);
+    return take_thread(inject);
+}
+
+int inject_return(struct inject *inject)
+{
+    return put_back(inject);
+}
+
 int inject_end(struct inject *inject)
 {
-    const struct arch_call unmap = {.number = SYS_munmap, .args = {inject->area, AREA_BYTES}};
-    int64_t unmapped = inject->area ? call_alone(inject, &unmap) : 0;
+    const struct arch_call unmap = {.number = SYS_munmap, .args = {inject->area, INJECT_AREA_BYTES}};
+    int64_t unmapped = inject->area ? inject_call(inject, &unmap) : 0;
 
     inject->area = 0;
     int result = put_back(inject);
@@ -383,4 +443,5 @@ int inject_run(struct inject *inject)
 void inject_clear(struct inject *inject)
 {
     inject->count = 0;
+    inject->born_count = 0;
 }

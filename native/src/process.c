@@ -444,6 +444,49 @@ int op_process_start(struct request *request, struct err *err)
     return result;
 }
 
+/* ---- one that is there again ---- */
+
+void process_watch(struct process *process)
+{
+    child_watch(&process->child, process->host_pid, process_ended, process);
+}
+
+/* What it wrote last is taken; its pipes are those of the program that is left. */
+static void let_go_of_program(struct process *process)
+{
+    child_unwatch(&process->child);
+    process->ended = true;
+    input_close(process);
+    for (int i = 0; i < 2; i++) {
+        struct stream *stream = &process->streams[i];
+        stream_drain(stream);
+        stream_end_now(stream);
+    }
+}
+
+struct process *process_again(struct sandbox *sandbox, const char *id, struct err *err)
+{
+    struct process *process = find(sandbox, id);
+    const struct start start = {.has_stdin = true, .ring_bytes = RING_BYTES};
+
+    if (process) {
+        let_go_of_program(process);
+    } else {
+        process = process_new(sandbox, id, &start);
+        if (open_spools(process, &start, err) < 0) {
+            process_free(process);
+            return NULL;
+        }
+    }
+    process->started = true;
+    process->ended = process->reported = process->oom_killed = false;
+    process->exit_code = process->signal = 0;
+    for (int i = 0; i < 2; i++) {
+        process->streams[i].draining = process->streams[i].settled = false;
+    }
+    return process;
+}
+
 /* ---- a running one ---- */
 
 /* What is released may be overwritten, which lets a process that waits for room go on. */

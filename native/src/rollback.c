@@ -5,7 +5,7 @@
 #include "fd.h"
 #include "file.h"
 #include "process.h"
-#include "sandbox.h"
+#include "rollback.h"
 #include "server.h"
 
 /* Replies once nothing of the old cell is left. */
@@ -50,11 +50,75 @@ static void leave(struct sandbox *sandbox, const struct standing *standing)
     sandbox->cell->init.owner = sandbox;
 }
 
+/* ---- the processes ---- */
+
+static int end_for(void *owner, const char *process, int stream)
+{
+    return stdio_end_of(owner, process, stream);
+}
+
+int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox, const struct standing *standing,
+                   item args, struct err *err)
+{
+    cleanup_free char *id = NULL;
+
+    *this = (struct revived_sandbox){0};
+    if (arg_optional_string(args, "image", &id, err) < 0) {
+        return -1;
+    }
+    if (!id) {
+        return 0;
+    }
+    const struct image *image = image_find(id);
+    if (!image) {
+        return err_set(err, ERR_NO_IMAGE, "there is no image %s", id);
+    }
+    const struct stage stage = {.cell = standing->cell,
+                                .cgroup = &sandbox->cgroup,
+                                .trees = standing->trees,
+                                .stdio = end_for,
+                                .owner = &this->stdio};
+    if (revive(&this->revival, image, &stage, err) < 0) {
+        stdio_free(&this->stdio);
+        return -1;
+    }
+    return 0;
+}
+
+/* The sandbox stands in the new cell. */
+void sandbox_let_go(struct revived_sandbox *this, struct sandbox *sandbox, struct out *ok)
+{
+    struct err err = {0};
+
+    out_text(ok, "processes");
+    out_list(ok);
+    for (size_t i = 0; i < this->revival.count; i++) {
+        const struct revived *revived = &this->revival.processes[i];
+        const struct image_process *image = revived->image;
+        pid_t pid = revived->puppet.subject.pid;
+        if (!image->api_id[0]) {
+            continue;
+        }
+        const struct process *process =
+            process_reattach(sandbox, this->stdio, image->api_id, image->pid, pid, &err);
+        if (!process) {
+            log_line("%s: %s: %s", sandbox->id, image->api_id, err.message);
+            continue;
+        }
+        process_describe(process, ok);
+    }
+    out_end(ok);
+    revival_go(&this->revival);
+    revival_end(&this->revival);
+    stdio_free(&this->stdio);
+}
+
 int op_sandbox_rollback(struct request *request, struct err *err)
 {
     struct sandbox *sandbox = arg_live_sandbox(request->args, err);
     struct chain chain = {0};
     struct standing standing;
+    struct revived_sandbox revived;
     cleanup_free char *head = NULL;
     uint64_t start = now_usec();
 
@@ -71,6 +135,11 @@ int op_sandbox_rollback(struct request *request, struct err *err)
         chain_free(&chain);
         return -1;
     }
+    if (sandbox_revive(&revived, sandbox, &standing, request->args, err) < 0) {
+        standing_unmake(&standing, sandbox, head);
+        chain_free(&chain);
+        return -1;
+    }
     out_key_uint(&request->ok, "total", now_usec() - start);
     out_end(&request->ok);
     out_key_uint(&request->ok, "initPid", (uint64_t)standing.cell->init.pid);
@@ -84,6 +153,7 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     if (!sandbox->head) {
         die("out of memory");
     }
+    sandbox_let_go(&revived, sandbox, &request->ok);
     sandbox->rollback.reply_to = request->reply_to;
     sandbox->rollback.ok = request->ok;
     request->ok = (struct out){0};

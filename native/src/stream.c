@@ -169,6 +169,13 @@ bool stream_drained(const struct stream *stream)
            (stream->process->has_terminal ? stream->settled : stream->spool.written >= stream->target);
 }
 
+void stream_end_now(struct stream *stream)
+{
+    if (stream->open) {
+        stream_end(stream);
+    }
+}
+
 void stream_close(struct stream *stream)
 {
     if (stream->open) {

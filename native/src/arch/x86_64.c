@@ -2,6 +2,8 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -92,6 +94,43 @@ int arch_set_regs(pid_t tid, const struct arch_regs *regs)
     struct iovec area = {.iov_base = (void *)&regs->user, .iov_len = sizeof regs->user};
 
     return ptrace(PTRACE_SETREGSET, tid, NT_PRSTATUS, &area) < 0 ? -errno : 0;
+}
+
+int arch_get_extended(pid_t tid, struct arch_extended *extended)
+{
+    static uint8_t data[ARCH_EXTENDED_MAX];
+    struct iovec area = {.iov_base = data, .iov_len = sizeof data};
+
+    if (ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &area) < 0) {
+        return -errno;
+    }
+    extended->size = area.iov_len;
+    extended->data = malloc(area.iov_len);
+    if (!extended->data) {
+        return -ENOMEM;
+    }
+    memcpy(extended->data, data, area.iov_len);
+    return 0;
+}
+
+int arch_set_extended(pid_t tid, const struct arch_extended *extended)
+{
+    struct iovec area = {.iov_base = extended->data, .iov_len = extended->size};
+
+    return ptrace(PTRACE_SETREGSET, tid, NT_X86_XSTATE, &area) < 0 ? -errno : 0;
+}
+
+/* The kernel's -ERESTARTSYS to -ERESTARTNOHAND, -ERESTART_RESTARTBLOCK: what the last one goes by is the thread's own. */
+void arch_restart_call(struct arch_regs *regs)
+{
+    const int64_t result = (int64_t)regs->user.rax;
+
+    if ((int64_t)regs->user.orig_rax < 0 || !((result <= -512 && result >= -514) || result == -516)) {
+        return;
+    }
+    regs->user.rax = regs->user.orig_rax;
+    regs->user.rip -= 2;
+    regs->user.orig_rax = (unsigned long long)-1;
 }
 
 bool arch_is_foreign(const struct arch_regs *regs)

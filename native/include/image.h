@@ -1,0 +1,152 @@
+/* What a checkpoint keeps of the processes of a sandbox. */
+#pragma once
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+
+#include "arch.h"
+#include "sandbox.h"
+
+/* ---- memory ---- */
+
+enum area_kind { AREA_MEMORY, AREA_FILE, AREA_KERNEL };
+
+/* Of the kernel's VmFlags what is not seen by access and file. */
+enum area_look {
+    LOOK_GROWS_DOWN = 1 << 0,
+    LOOK_LOCKED = 1 << 1,
+    LOOK_NO_FORK = 1 << 2,
+    LOOK_WIPE_ON_FORK = 1 << 3,
+    LOOK_NO_DUMP = 1 << 4,
+    LOOK_HUGE = 1 << 5,
+    LOOK_NO_HUGE = 1 << 6,
+    LOOK_MERGEABLE = 1 << 7,
+    LOOK_NO_RESERVE = 1 << 8,
+    LOOK_RANDOM = 1 << 9,
+    LOOK_SEQUENTIAL = 1 << 10,
+};
+
+struct area {
+    uint64_t start, end, offset;
+    enum area_kind kind;
+    bool shared;
+    int protection; /* PROT_* */
+    unsigned looks;
+    size_t file;    /* of AREA_FILE: in files */
+    char name[16];  /* of AREA_KERNEL */
+};
+
+struct area_file {
+    uint64_t device, inode;
+    int fd; /* until the template is built */
+};
+
+/* Consecutive pages with a content of their own. */
+struct page_run {
+    uint64_t start, end;
+    size_t at; /* in the bytes */
+};
+
+struct memory {
+    struct area *areas;
+    size_t area_count;
+    struct area_file *files;
+    size_t file_count;
+    struct page_run *runs;
+    size_t run_count;
+    uint8_t *bytes; /* until the template is built */
+    size_t byte_count;
+    struct prctl_mm_map map; /* its pointer to auxv is not used */
+    uint8_t auxv[1024];
+    size_t auxv_size;
+    int program; /* /proc/PID/exe, until the template is built */
+};
+
+/* ---- threads and processes ---- */
+
+struct image_thread {
+    pid_t tid; /* inside, as all ids are */
+    struct arch_regs regs;
+    struct arch_extended extended;
+    uint64_t mask;
+    stack_t alternate_stack;
+    uint64_t clear_tid;
+    uint64_t robust_list, robust_length;
+    uint64_t rseq;
+    uint32_t rseq_size, rseq_signature;
+    char name[16];
+};
+
+struct credentials {
+    uint32_t uids[4], gids[4]; /* real, effective, saved, of files */
+    uint32_t *groups;
+    size_t group_count;
+    uint64_t inheritable, permitted, effective, bounding, ambient;
+    unsigned securebits;
+    bool no_new_privileges;
+};
+
+/* The kernel's struct sigaction. */
+struct signal_action {
+    uint64_t handler, flags, restorer, mask;
+};
+
+enum handle_kind { HANDLE_FILE, HANDLE_DEVICE, HANDLE_STDIO };
+
+/* An open file description that one or more processes have descriptors of. */
+struct image_handle {
+    enum handle_kind kind;
+    int flags;
+    /* HANDLE_FILE: */
+    size_t tree;
+    char *path;
+    off_t position;
+    /* HANDLE_DEVICE: */
+    char device[32];
+    /* HANDLE_STDIO: of a command that was started through the API */
+    char process[ID_MAX + 1];
+    int stream;
+};
+
+struct image_descriptor {
+    int number;
+    bool close_on_exec;
+    size_t handle;
+};
+
+struct image_process {
+    pid_t pid, parent, group, session;
+    char command[16];
+    char api_id[ID_MAX + 1]; /* of one that was started through the API */
+    struct image_thread *threads;
+    size_t thread_count;
+    struct memory memory;
+    struct credentials credentials;
+    struct signal_action actions[64];
+    struct rlimit limits[RLIM_NLIMITS];
+    struct itimerval timers[3];
+    mode_t umask;
+    int dumpable, nice;
+    struct image_descriptor *descriptors;
+    size_t descriptor_count;
+    size_t root, directory; /* handles; SIZE_MAX: the root of the sandbox */
+    struct template *template;
+};
+
+struct image {
+    char id[ID_MAX + 1];
+    struct image_process *processes;
+    size_t process_count;
+    struct image_handle *handles;
+    size_t handle_count;
+    struct image *next;
+};
+
+extern struct image *images;
+
+struct image *image_find(const char *id);
+void image_free(struct image *image);
+void memory_forget_content(struct memory *memory);
+void memory_free(struct memory *memory);

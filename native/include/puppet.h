@@ -1,0 +1,31 @@
+/* A process of ours that stands for good and makes calls when it is told to: its own code never runs. */
+#pragma once
+
+#include "child.h"
+#include "hand.h"
+
+struct puppet {
+    struct child child;
+    struct subject subject;
+    struct thread thread;
+    struct inject inject;
+    struct hand hand;
+};
+
+/* A new one in the pool, with the area at `at`, nothing else mapped but what is the kernel's own, no file open. 0 or -1
+ * with err. */
+int puppet_make(struct puppet *puppet, uint64_t at, struct err *err);
+/* Takes over a fork that a puppet has made, its pid as the engine sees it; it stands. 0 or -errno. */
+int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid);
+/* Kills it and waits for its end; harmless on one that is not there. */
+void puppet_end(struct puppet *puppet);
+/* Waits for the first stop of what a puppet has made. 0 or -errno. */
+int puppet_await(pid_t pid);
+
+/* What the kernel maps into every process, in this one. */
+struct kernel_area {
+    char name[16];
+    uint64_t start, end;
+};
+#define KERNEL_AREAS 8
+size_t puppet_kernel_areas(struct kernel_area areas[KERNEL_AREAS]);

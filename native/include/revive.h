@@ -1,0 +1,37 @@
+/* The processes of an image, standing in a new cell until they are let go. */
+#pragma once
+
+#include "image.h"
+#include "puppet.h"
+
+struct revived {
+    const struct image_process *image;
+    struct puppet puppet; /* its first thread */
+    struct puppet *threads;
+    size_t thread_count;
+};
+
+struct revival {
+    const struct image *image;
+    struct revived *processes;
+    size_t count;
+    int *opened; /* by handle; -1: not opened */
+};
+
+/* `stdio` gives the end that a process gets of a stream of a command: its descriptor, or -errno. */
+typedef int stdio_end(void *owner, const char *process, int stream);
+
+struct stage {
+    const struct cell *cell;
+    const struct cgroup *cgroup;
+    const int *trees;
+    stdio_end *stdio;
+    void *owner;
+};
+
+/* 0 or -1 with err; then nothing of it is left. */
+int revive(struct revival *revival, const struct image *image, const struct stage *stage, struct err *err);
+/* They run. */
+void revival_go(struct revival *revival);
+/* Ends what was not let go, and forgets all. */
+void revival_end(struct revival *revival);

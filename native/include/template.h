@@ -1,0 +1,13 @@
+/* A process that stands in the pool with the memory of a checkpoint's: copies of it are forked off. */
+#pragma once
+
+#include "image.h"
+#include "puppet.h"
+
+struct template {
+    struct puppet puppet;
+};
+
+/* Builds it from what was captured, which is then let go. NULL with err. */
+struct template *template_build(struct memory *memory, struct err *err);
+void template_free(struct template *template);

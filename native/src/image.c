@@ -1,0 +1,50 @@
+#include "image.h"
+
+#include <string.h>
+
+#include "template.h"
+
+struct image *images;
+
+struct image *image_find(const char *id)
+{
+    struct image *image = images;
+
+    while (image && strcmp(image->id, id) != 0) {
+        image = image->next;
+    }
+    return image;
+}
+
+static void process_free_image(struct image_process *process)
+{
+    for (size_t i = 0; i < process->thread_count; i++) {
+        free(process->threads[i].extended.data);
+    }
+    if (process->template) {
+        template_free(process->template);
+    }
+    memory_free(&process->memory);
+    free(process->threads);
+    free(process->credentials.groups);
+    free(process->descriptors);
+}
+
+void image_free(struct image *image)
+{
+    for (struct image **link = &images; *link; link = &(*link)->next) {
+        if (*link == image) {
+            *link = image->next;
+            break;
+        }
+    }
+    for (size_t i = 0; i < image->process_count; i++) {
+        process_free_image(&image->processes[i]);
+    }
+    for (size_t i = 0; i < image->handle_count; i++) {
+        free(image->handles[i].path);
+    }
+    free(image->processes);
+    free(image->handles);
+    free(image);
+}

@@ -1,0 +1,195 @@
+#include "puppet.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "fd.h"
+#include "pass.h"
+#include "pool.h"
+
+#define RSEQ_UNREGISTER 1
+
+/* ---- the process ---- */
+
+/* The kernel writes to these on its own, and they are about to vanish. */
+static void forget_thread_memory(void)
+{
+    if (__rseq_size > 0) {
+        syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, __rseq_size < 32 ? 32 : __rseq_size,
+                RSEQ_UNREGISTER, RSEQ_SIG);
+    }
+    syscall(SYS_set_robust_list, NULL, 24);
+    syscall(SYS_set_tid_address, NULL);
+}
+
+__attribute__((noreturn)) static void puppet_main(int socket)
+{
+    char byte;
+
+    child_reset_signals();
+    int result = pool_enter();
+    if (result == 0 && (dup2(socket, 0) < 0 || close_range(1, ~0U, 0) < 0)) {
+        _exit(1);
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "deltabox-puppet");
+    prctl(PR_SET_DUMPABLE, 1);
+    forget_thread_memory();
+    pass_send(0, result < 0 ? -result : 0, "enter pool", NULL, 0);
+    while (RETRY_EINTR(read(0, &byte, 1)) > 0) {
+    }
+    _exit(1);
+}
+
+/* ---- taking it ---- */
+
+int puppet_await(pid_t pid)
+{
+    siginfo_t info = {0};
+
+    if (RETRY_EINTR(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL)) < 0) {
+        return -errno;
+    }
+    if (info.si_code != CLD_TRAPPED && info.si_code != CLD_STOPPED) {
+        return -ESRCH;
+    }
+    RETRY_EINTR(waitid(P_PID, (id_t)pid, &info, WSTOPPED | __WALL));
+    return 0;
+}
+
+static void puppet_ended(struct child *child, const siginfo_t *info)
+{
+    struct puppet *puppet = child->owner;
+
+    (void)info;
+    puppet->thread.gone = true;
+}
+
+static int open_puppet(struct puppet *puppet, pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/mem", pid);
+    child_watch(&puppet->child, pid, puppet_ended, puppet);
+    puppet->child.stands = true;
+    puppet->thread = (struct thread){.tid = pid, .stands = true, .follows = PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE};
+    puppet->subject = (struct subject){.pid = pid, .inner = pid, .command = "template"};
+    puppet->subject.pidfd = pidfd_open(pid, 0); /* a thread has none */
+    puppet->subject.memory = open(path, O_RDWR | O_CLOEXEC);
+    return puppet->subject.memory < 0 ? -errno : 0;
+}
+
+static int seize(struct puppet *puppet)
+{
+    pid_t pid = puppet->thread.tid;
+
+    if (ptrace(PTRACE_SEIZE, pid, 0, FREEZE_OPTIONS | puppet->thread.follows) < 0 ||
+        ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0) {
+        return -errno;
+    }
+    return puppet_await(pid);
+}
+
+size_t puppet_kernel_areas(struct kernel_area areas[KERNEL_AREAS])
+{
+    FILE *file = fopen("/proc/self/maps", "re");
+    char text[4400];
+    size_t count = 0;
+
+    while (file && count < KERNEL_AREAS && fgets(text, sizeof text, file)) {
+        unsigned long long start, end;
+        char name[17] = "";
+        if (sscanf(text, "%llx-%llx %*s %*x %*s %*u %16s", &start, &end, name) == 3 &&
+            (strcmp(name, "[vdso]") == 0 || strncmp(name, "[vvar", 5) == 0)) {
+            areas[count] = (struct kernel_area){.start = start, .end = end};
+            snprintf(areas[count++].name, sizeof areas->name, "%s", name);
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return count;
+}
+
+static uint64_t own_vdso(void)
+{
+    struct kernel_area areas[KERNEL_AREAS];
+    size_t count = puppet_kernel_areas(areas);
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(areas[i].name, "[vdso]") == 0) {
+            return areas[i].start;
+        }
+    }
+    return 0;
+}
+
+static int make_puppet(struct puppet *puppet, uint64_t at)
+{
+    int pair[2], pidfd = -1;
+    struct outcome outcome;
+
+    int result = pass_pair(pair);
+    if (result < 0) {
+        return result;
+    }
+    cleanup_fd ours = pair[0], theirs = pair[1];
+    pid_t pid = pool_fork(&pidfd);
+    if (pid == 0) {
+        puppet_main(theirs);
+    }
+    if (pid < 0) {
+        return -errno;
+    }
+    fd_close(&pidfd);
+    fd_close(&theirs);
+    result = open_puppet(puppet, pid);
+    pass_receive(ours, &outcome, NULL, 0);
+    result = outcome.num ? -outcome.num : result;
+    result = result < 0 ? result : seize(puppet);
+    result = result < 0 ? result : thread_look(&puppet->thread);
+    puppet->subject.inner = puppet->thread.inner;
+    return result < 0
+               ? result
+               : inject_begin_at(&puppet->inject, &puppet->subject, &puppet->thread, own_vdso(), at);
+}
+
+int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
+{
+    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+    int result = make_puppet(puppet, at);
+    if (result < 0) {
+        puppet_end(puppet);
+        return err_system(err, -result, "make process", "template");
+    }
+    return 0;
+}
+
+int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid)
+{
+    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+    int result = open_puppet(puppet, pid);
+    if (result < 0 || (result = puppet_await(pid)) < 0 || (result = thread_look(&puppet->thread)) < 0) {
+        return result;
+    }
+    puppet->subject.inner = puppet->thread.inner;
+    inject_adopt(&puppet->inject, &parent->inject, &puppet->subject, &puppet->thread);
+    return arch_get_regs(pid, &puppet->thread.regs);
+}
+
+void puppet_end(struct puppet *puppet)
+{
+    child_kill_and_wait(&puppet->child);
+    fd_close(&puppet->hand.socket);
+    fd_close(&puppet->subject.pidfd);
+    fd_close(&puppet->subject.memory);
+}
