@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 
 struct child {
-    pid_t pid; /* 0 when it is not (or no longer) watched */
+    pid_t pid;   /* 0 when it is not (or no longer) watched */
     bool stands; /* it must never run: killed when it comes to a stop that nobody asked for */
     void (*ended)(struct child *child, const siginfo_t *info);
     void *owner;

@@ -13,12 +13,12 @@
 #define FREEZE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)
 
 struct thread {
-    pid_t tid;         /* as the engine sees it */
-    pid_t inner;       /* as it sees itself */
-    bool stands;       /* in a stop, ours to command */
-    bool gone;         /* it was killed meanwhile */
-    bool taken;        /* runs code of ours between inject_begin and inject_end */
-    bool stop_pending; /* a SIGSTOP came while it did */
+    pid_t tid;             /* as the engine sees it */
+    pid_t inner;           /* as it sees itself */
+    bool stands;           /* in a stop, ours to command */
+    bool gone;             /* it was killed meanwhile */
+    bool taken;            /* runs code of ours between inject_begin and inject_end */
+    bool stop_pending;     /* a SIGSTOP came while it did */
     unsigned long follows; /* PTRACE_O_TRACEFORK and the like: of a process of ours */
     struct arch_regs regs;
     uint64_t mask;    /* blocked signals */

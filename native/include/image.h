@@ -34,8 +34,8 @@ struct area {
     bool shared;
     int protection; /* PROT_* */
     unsigned looks;
-    size_t file;    /* of AREA_FILE: in files */
-    char name[16];  /* of AREA_KERNEL */
+    size_t file;   /* of AREA_FILE: in files */
+    char name[16]; /* of AREA_KERNEL */
 };
 
 struct area_file {

@@ -13,7 +13,7 @@ struct inject {
     struct thread *thread;
     uint64_t area; /* in the process: code, table, data */
     uint64_t kernel_entry;
-    int trap;   /* the signal by which a batch ends */
+    int trap;                 /* the signal by which a batch ends */
     pid_t born[INJECT_CALLS]; /* the processes and threads made by calls of a batch */
     size_t born_count;
     struct arch_call calls[INJECT_CALLS];
@@ -47,6 +47,8 @@ size_t inject_add_free(struct inject *inject, long number, uint64_t a, uint64_t 
 int inject_run(struct inject *inject);
 /* Forgets the batch that was run. */
 void inject_clear(struct inject *inject);
+/* Both. */
+int inject_run_clear(struct inject *inject);
 /* A single call, by the process's own instruction. The result or -errno. */
 int64_t inject_call(struct inject *inject, const struct arch_call *call);
 

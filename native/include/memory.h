@@ -6,5 +6,4 @@
 
 /* 0, or -1 with err or an obstacle. What was injected at `injected` is left out. */
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                   uint64_t injected,
-                   struct obstacles *obstacles, struct err *err);
+                   uint64_t injected, struct obstacles *obstacles, struct err *err);

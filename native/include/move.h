@@ -103,7 +103,7 @@ struct unit {
     int highest;           /* of those that change */
     struct inject *inject; /* NULL when nothing of it has to be changed */
     struct hand hand;
-    int *arrived;          /* numbers inside of what was delivered, by index of `wanted` */
+    int *arrived; /* numbers inside of what was delivered, by index of `wanted` */
     struct description **wanted;
     size_t wanted_count;
     bool swapped;

@@ -15,8 +15,8 @@ struct puppet {
 /* A new one in the pool, with the area at `at`, nothing else mapped but what is the kernel's own, no file open. 0 or -1
  * with err. */
 int puppet_make(struct puppet *puppet, uint64_t at, struct err *err);
-/* Takes over a fork that a puppet has made, its pid as the engine sees it; it stands. 0 or -errno. */
-int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid);
+/* Takes over a fork or a thread that a puppet has made, its id as the engine sees it; it stands. 0 or -errno. */
+int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, bool is_thread);
 /* Kills it and waits for its end; harmless on one that is not there. */
 void puppet_end(struct puppet *puppet);
 /* Waits for the first stop of what a puppet has made. 0 or -errno. */

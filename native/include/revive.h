@@ -35,3 +35,14 @@ int revive(struct revival *revival, const struct image *image, const struct stag
 void revival_go(struct revival *revival);
 /* Ends what was not let go, and forgets all. */
 void revival_end(struct revival *revival);
+
+/* The parts of it; each 0 or -errno. */
+
+/* restore.c: sessions, signals, limits; then each thread as it was, the area gone. */
+int restore_groups(struct revived *revived);
+int restore_signals(struct revived *revived);
+void restore_limits(const struct revived *revived);
+int restore_threads(struct revived *revived);
+/* bring.c: what it has open, and where it stands. */
+int bring_places(struct revival *revival, struct revived *revived, const struct stage *stage);
+int bring_descriptors(struct revival *revival, struct revived *revived, const struct stage *stage);

@@ -4,7 +4,8 @@
 #include "image.h"
 #include "puppet.h"
 
-struct template {
+struct template
+{
     struct puppet puppet;
 };
 

@@ -109,9 +109,8 @@ static int ask_thread(struct image_thread *image, struct inject *inject)
     inject_add(inject, SYS_prctl, PR_GET_TID_ADDRESS, data + 64, 0, 0, 0, 0);
     int result = inject_run(inject);
     inject_clear(inject);
-    if (result < 0 ||
-        (result = subject_read(inject->subject, data, &image->alternate_stack,
-                               sizeof image->alternate_stack)) < 0) {
+    if (result < 0 || (result = subject_read(inject->subject, data, &image->alternate_stack,
+                                             sizeof image->alternate_stack)) < 0) {
         return result;
     }
     return subject_read(inject->subject, data + 64, &image->clear_tid, sizeof image->clear_tid);
@@ -157,7 +156,8 @@ static int capture_thread(struct image_thread *image, struct thread *thread, str
     return result < 0 ? result : look_at_thread(image, thread);
 }
 
-static int capture_threads(struct image_process *process, const struct subject *subject, struct inject *inject)
+static int capture_threads(struct image_process *process, const struct subject *subject,
+                           struct inject *inject)
 {
     process->threads = calloc(subject->thread_count, sizeof *process->threads);
     if (!process->threads) {
@@ -203,8 +203,8 @@ static int ask_process(struct image_process *process, struct inject *inject)
     process->dumpable = (int)inject->calls[dumpable].result;
     process->credentials.securebits = (unsigned)inject->calls[bits].result;
     inject_clear(inject);
-    if (result < 0 || (result = subject_read(inject->subject, data, process->actions,
-                                             sizeof process->actions)) < 0) {
+    if (result < 0 ||
+        (result = subject_read(inject->subject, data, process->actions, sizeof process->actions)) < 0) {
         return result;
     }
     return subject_read(inject->subject, timers, process->timers, sizeof process->timers);
@@ -244,8 +244,7 @@ static int capture_process(struct image *image, struct image_process *process, s
     process->pid = subject->inner;
     strcpy(process->command, subject->command);
     find_api_id(process, move, subject->pid);
-    if (memory_capture(&process->memory, subject, unit->thread, unit->inject->area, obstacles,
-                       err) < 0 ||
+    if (memory_capture(&process->memory, subject, unit->thread, unit->inject->area, obstacles, err) < 0 ||
         handles_capture(image, process, move, unit, obstacles, err) < 0) {
         return -1;
     }

@@ -142,8 +142,8 @@ static int open_namespaces(struct cell *cell, pid_t pid, struct err *err)
     const struct {
         const char *name;
         int *fd;
-    } all[] = {{"user", &cell->user_ns}, {"mnt", &cell->mount_ns}, {"pid", &cell->pid_ns},
-               {"net", &cell->net_ns},   {"ipc", &cell->ipc_ns},   {"uts", &cell->uts_ns},
+    } all[] = {{"user", &cell->user_ns},    {"mnt", &cell->mount_ns}, {"pid", &cell->pid_ns},
+               {"net", &cell->net_ns},      {"ipc", &cell->ipc_ns},   {"uts", &cell->uts_ns},
                {"cgroup", &cell->cgroup_ns}};
 
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "fd.h"
+#include "rollback.h"
 #include "root.h"
 #include "sandbox.h"
 #include "tree.h"
@@ -124,6 +125,7 @@ void standing_unmake(struct standing *standing, const struct sandbox *sandbox, c
 static int build(struct sandbox *sandbox, struct request *request, struct err *err)
 {
     struct standing standing;
+    struct revived_sandbox revived;
     struct limits limits;
     uint64_t start = now_usec();
     item args = request->args;
@@ -144,11 +146,16 @@ static int build(struct sandbox *sandbox, struct request *request, struct err *e
     if (standing_make(&standing, sandbox, &sandbox->chain, sandbox->head, &request->ok, err) < 0) {
         return -1;
     }
+    if (sandbox_revive(&revived, sandbox, &standing, args, err) < 0) {
+        standing_unmake(&standing, sandbox, sandbox->head);
+        return -1;
+    }
     out_key_uint(&request->ok, "total", now_usec() - start);
     out_end(&request->ok);
     sandbox->cell = standing.cell;
     sandbox->trees = standing.trees;
     sandbox->carried = standing.carried;
+    sandbox_let_go(&revived, sandbox, &request->ok);
     return 0;
 }
 

@@ -91,8 +91,7 @@ static int prepare_message(struct hand *hand, size_t index)
 /* The numbers the kernel gave, from the control data in the process; it is frozen, but what lies there is checked. */
 static int take_numbers(const struct hand *hand, size_t index, int *numbers, size_t count)
 {
-    const uint64_t at =
-        inject_data(hand->inject) + index * MESSAGE_BYTES + offsetof(struct message, control);
+    const uint64_t at = inject_data(hand->inject) + index * MESSAGE_BYTES + offsetof(struct message, control);
     char control[CONTROL_BYTES];
     const struct cmsghdr *attached = (const struct cmsghdr *)(void *)control;
 

@@ -110,8 +110,7 @@ static void take_born(struct inject *inject, int status)
     unsigned long born;
 
     if ((EVENT_OF(status) == PTRACE_EVENT_FORK || EVENT_OF(status) == PTRACE_EVENT_CLONE) &&
-        inject->born_count < INJECT_CALLS &&
-        ptrace(PTRACE_GETEVENTMSG, inject->thread->tid, 0, &born) == 0) {
+        inject->born_count < INJECT_CALLS && ptrace(PTRACE_GETEVENTMSG, inject->thread->tid, 0, &born) == 0) {
         inject->born[inject->born_count++] = (pid_t)born;
     }
 }
@@ -240,8 +239,7 @@ static int block_signals(struct thread *thread, int trap)
 /* A filter of the program's own may refuse what we call. None is suspended but while code of ours is all that runs. */
 static int suspend_filters(const struct thread *thread, bool suspend)
 {
-    const unsigned long options =
-        FREEZE_OPTIONS | thread->follows | (suspend ? PTRACE_O_SUSPEND_SECCOMP : 0);
+    const unsigned long options = FREEZE_OPTIONS | thread->follows | (suspend ? PTRACE_O_SUSPEND_SECCOMP : 0);
 
     return ptrace(PTRACE_SETOPTIONS, thread->tid, 0, options) < 0 ? -errno : 0;
 }
@@ -249,10 +247,10 @@ static int suspend_filters(const struct thread *thread, bool suspend)
 /* A page that may be written and run is refused where a process has asked for that; then in two steps. */
 static int64_t map_area(struct inject *inject, uint64_t wish)
 {
-    struct arch_call map = {
-        .number = SYS_mmap,
-        .args = {wish, INJECT_AREA_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
-                 MAP_PRIVATE | MAP_ANONYMOUS | (wish ? MAP_FIXED_NOREPLACE : 0), (uint64_t)-1, 0}};
+    struct arch_call map = {.number = SYS_mmap,
+                            .args = {wish, INJECT_AREA_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | (wish ? MAP_FIXED_NOREPLACE : 0),
+                                     (uint64_t)-1, 0}};
     int64_t at = inject_call(inject, &map);
 
     if (at != -EACCES && at != -EPERM) {
@@ -444,4 +442,12 @@ void inject_clear(struct inject *inject)
 {
     inject->count = 0;
     inject->born_count = 0;
+}
+
+int inject_run_clear(struct inject *inject)
+{
+    int result = inject_run(inject);
+
+    inject_clear(inject);
+    return result;
 }

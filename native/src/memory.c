@@ -55,10 +55,10 @@ static bool parse_line(char *text, struct line *line)
 static const struct {
     char name[4];
     unsigned look;
-} looks[] = {{" gd", LOOK_GROWS_DOWN}, {" lo", LOOK_LOCKED},     {" dc", LOOK_NO_FORK},
-             {" wf", LOOK_WIPE_ON_FORK}, {" dd", LOOK_NO_DUMP},  {" hg", LOOK_HUGE},
-             {" nh", LOOK_NO_HUGE},    {" mg", LOOK_MERGEABLE}, {" nr", LOOK_NO_RESERVE},
-             {" rr", LOOK_RANDOM},     {" sr", LOOK_SEQUENTIAL}};
+} looks[] = {{" gd", LOOK_GROWS_DOWN},   {" lo", LOOK_LOCKED},    {" dc", LOOK_NO_FORK},
+             {" wf", LOOK_WIPE_ON_FORK}, {" dd", LOOK_NO_DUMP},   {" hg", LOOK_HUGE},
+             {" nh", LOOK_NO_HUGE},      {" mg", LOOK_MERGEABLE}, {" nr", LOOK_NO_RESERVE},
+             {" rr", LOOK_RANDOM},       {" sr", LOOK_SEQUENTIAL}};
 
 static unsigned parse_looks(const char *flags)
 {
@@ -95,8 +95,7 @@ static int find_file(struct memory *memory, const struct thread *thread, const s
         return -errno;
     }
     memory->files = grown(memory->files, memory->file_count, sizeof *memory->files);
-    memory->files[memory->file_count] =
-        (struct area_file){.device = device, .inode = line->inode, .fd = fd};
+    memory->files[memory->file_count] = (struct area_file){.device = device, .inode = line->inode, .fd = fd};
     return (int)memory->file_count++;
 }
 
@@ -229,8 +228,8 @@ static int scan_pages(struct memory *memory, const struct thread *thread)
                 continue;
             }
             memory->runs = grown(memory->runs, memory->run_count, sizeof *memory->runs);
-            memory->runs[memory->run_count++] = (struct page_run){
-                .start = regions[i].start, .end = regions[i].end, .at = memory->byte_count};
+            memory->runs[memory->run_count++] =
+                (struct page_run){.start = regions[i].start, .end = regions[i].end, .at = memory->byte_count};
             memory->byte_count += regions[i].end - regions[i].start;
         }
         if (found < REGIONS) {
@@ -260,7 +259,8 @@ static int capture_pages(struct memory *memory, const struct subject *subject, c
     if (result < 0 || memory->byte_count == 0) {
         return result;
     }
-    memory->bytes = mmap(NULL, memory->byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memory->bytes =
+        mmap(NULL, memory->byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory->bytes == MAP_FAILED) {
         memory->bytes = NULL;
         return -ENOMEM;
@@ -328,8 +328,7 @@ static int capture_map(struct memory *memory, const struct thread *thread)
 /* ---- the whole ---- */
 
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                   uint64_t injected,
-                   struct obstacles *obstacles, struct err *err)
+                   uint64_t injected, struct obstacles *obstacles, struct err *err)
 {
     int result;
 

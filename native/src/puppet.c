@@ -24,8 +24,8 @@
 static void forget_thread_memory(void)
 {
     if (__rseq_size > 0) {
-        syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, __rseq_size < 32 ? 32 : __rseq_size,
-                RSEQ_UNREGISTER, RSEQ_SIG);
+        syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
+                __rseq_size < 32 ? 32 : __rseq_size, RSEQ_UNREGISTER, RSEQ_SIG);
     }
     syscall(SYS_set_robust_list, NULL, 24);
     syscall(SYS_set_tid_address, NULL);
@@ -81,7 +81,8 @@ static int open_puppet(struct puppet *puppet, pid_t pid)
     snprintf(path, sizeof path, "/proc/%d/mem", pid);
     child_watch(&puppet->child, pid, puppet_ended, puppet);
     puppet->child.stands = true;
-    puppet->thread = (struct thread){.tid = pid, .stands = true, .follows = PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE};
+    puppet->thread =
+        (struct thread){.tid = pid, .stands = true, .follows = PTRACE_O_TRACEFORK | PTRACE_O_TRACECLONE};
     puppet->subject = (struct subject){.pid = pid, .inner = pid, .command = "template"};
     puppet->subject.pidfd = pidfd_open(pid, 0); /* a thread has none */
     puppet->subject.memory = open(path, O_RDWR | O_CLOEXEC);
@@ -158,9 +159,8 @@ static int make_puppet(struct puppet *puppet, uint64_t at)
     result = result < 0 ? result : seize(puppet);
     result = result < 0 ? result : thread_look(&puppet->thread);
     puppet->subject.inner = puppet->thread.inner;
-    return result < 0
-               ? result
-               : inject_begin_at(&puppet->inject, &puppet->subject, &puppet->thread, own_vdso(), at);
+    return result < 0 ? result
+                      : inject_begin_at(&puppet->inject, &puppet->subject, &puppet->thread, own_vdso(), at);
 }
 
 int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
@@ -174,14 +174,14 @@ int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
     return 0;
 }
 
-int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid)
+int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, bool is_thread)
 {
     *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
     int result = open_puppet(puppet, pid);
     if (result < 0 || (result = puppet_await(pid)) < 0 || (result = thread_look(&puppet->thread)) < 0) {
         return result;
     }
-    puppet->subject.inner = puppet->thread.inner;
+    puppet->subject.inner = is_thread ? parent->subject.inner : puppet->thread.inner;
     inject_adopt(&puppet->inject, &parent->inject, &puppet->subject, &puppet->thread);
     return arch_get_regs(pid, &puppet->thread.regs);
 }

@@ -57,8 +57,8 @@ static int end_for(void *owner, const char *process, int stream)
     return stdio_end_of(owner, process, stream);
 }
 
-int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox, const struct standing *standing,
-                   item args, struct err *err)
+int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
+                   const struct standing *standing, item args, struct err *err)
 {
     cleanup_free char *id = NULL;
 

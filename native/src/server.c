@@ -24,6 +24,7 @@ static const struct op ops[] = {
     {"layers.merge", op_layers_merge},
     {"layer.measure", op_layer_measure},
     {"layer.sync", op_layer_sync},
+    {"image.drop", op_image_drop},
     {"sandbox.destroy", op_sandbox_destroy},
     {"sandbox.stats", op_sandbox_stats},
     {"sandbox.usage", op_sandbox_usage},

@@ -109,9 +109,7 @@ static int clear(struct build *this)
         }
     }
     inject_add(this->inject, SYS_close, 0, 0, 0, 0, 0, 0);
-    int result = inject_run(this->inject);
-    for (size_t i = 0; i < this->inject->count; i++) log_line("DBG %zu nr %u (%llx %llx %llx %llx %llx) = %lld", i, this->inject->calls[i].number, (unsigned long long)this->inject->calls[i].args[0],(unsigned long long)this->inject->calls[i].args[1],(unsigned long long)this->inject->calls[i].args[2],(unsigned long long)this->inject->calls[i].args[3],(unsigned long long)this->inject->calls[i].args[4],(long long)this->inject->calls[i].result);
-    inject_clear(this->inject);
+    int result = run(this);
     return result < 0 ? result : inject_find_entry(this->inject, vdso);
 }
 
@@ -131,7 +129,7 @@ static bool has_pages(const struct memory *memory, const struct area *area)
 static int first_protection(const struct memory *memory, const struct area *area)
 {
     return !area->shared && has_pages(memory, area) ? area->protection | PROT_READ | PROT_WRITE
-                                                     : area->protection;
+                                                    : area->protection;
 }
 
 static int flags_of(const struct area *area)
@@ -220,8 +218,8 @@ static int write_pages(struct build *this)
         const size_t from = memory->runs[done].at;
         while (count < PIECES && done < memory->run_count && bytes < (1u << 30)) {
             const struct page_run *run_at = &memory->runs[done++];
-            remote[count++] = (struct iovec){.iov_base = (void *)run_at->start,
-                                             .iov_len = run_at->end - run_at->start};
+            remote[count++] =
+                (struct iovec){.iov_base = (void *)run_at->start, .iov_len = run_at->end - run_at->start};
             bytes += run_at->end - run_at->start;
         }
         const struct iovec local = {.iov_base = memory->bytes + from, .iov_len = bytes};

@@ -77,6 +77,11 @@ export interface CheckpointTaken {
   readonly processes?: number
   /** Open files that were moved to the new head. */
   readonly files?: number
+  /** Whether the processes can be brought back; told where an image was asked for. */
+  readonly kept?: boolean
+  /** Why not. */
+  readonly notKept?: readonly EngineObstacle[]
+  readonly memoryBytes?: number
   /** `blocking` is how long the processes stood still. */
   readonly timings?: Readonly<Record<string, number>>
 }
@@ -164,14 +169,29 @@ interface Operations {
   'base.open': Operation<BaseParameters, { timings: Readonly<Record<string, number>> }>
   'base.close': Operation<{ base: string }, Nothing>
   'sandbox.create': Operation<
-    CreateParameters,
-    { initPid: number; cgroups: readonly string[]; timings: Readonly<Record<string, number>> }
+    CreateParameters & { image?: string },
+    {
+      initPid: number
+      cgroups: readonly string[]
+      processes: readonly EngineProcess[]
+      timings: Readonly<Record<string, number>>
+    }
   >
   'sandbox.rollback': Operation<
-    InSandbox & { layers: readonly string[]; head: string },
-    { initPid: number; stopped: number; timings: Readonly<Record<string, number>> }
+    InSandbox & { layers: readonly string[]; head: string; image?: string },
+    {
+      initPid: number
+      stopped: number
+      /** Those that run again. */
+      processes: readonly EngineProcess[]
+      timings: Readonly<Record<string, number>>
+    }
   >
-  'sandbox.checkpoint': Operation<InSandbox & { head: string; layers?: readonly string[] }, CheckpointTaken>
+  'sandbox.checkpoint': Operation<
+    InSandbox & { head: string; layers?: readonly string[]; image?: string },
+    CheckpointTaken
+  >
+  'image.drop': Operation<{ image: string }, Nothing>
   'layers.diff': Operation<
     { base: string; tree: number; from: readonly string[]; to: readonly string[] },
     Nothing,

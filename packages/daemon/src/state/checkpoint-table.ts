@@ -17,13 +17,17 @@ export interface CheckpointRow {
   readonly files: number
   /** Of the layer that was frozen; null until that is measured. */
   readonly fileBytes: number | null
+  readonly memoryBytes: number
+  /** The engine has its processes. */
+  readonly kept: boolean
   readonly createdAt: number
 }
 
-type Stored = Omit<CheckpointRow, 'internal' | 'unchanged'> & { internal: number; unchanged: number }
+type Flag = 'internal' | 'unchanged' | 'kept'
+type Stored = Omit<CheckpointRow, Flag> & Record<Flag, number>
 
 const COLUMNS = `id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec AS blockingUsec, processes,
-  files, file_bytes AS fileBytes, created_at AS createdAt`
+  files, file_bytes AS fileBytes, memory_bytes AS memoryBytes, kept, created_at AS createdAt`
 
 export class CheckpointTable {
   readonly #insert: Database.Statement
@@ -44,8 +48,8 @@ export class CheckpointTable {
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
       `INSERT INTO checkpoints (id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec, processes, files,
-         file_bytes, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         file_bytes, memory_bytes, kept, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
     this.#setLabel = db.prepare('UPDATE checkpoints SET label = ? WHERE id = ?')
     this.#setFileBytes = db.prepare(
@@ -68,7 +72,7 @@ export class CheckpointTable {
     const { id, family, sandbox, parent, layer, label, blockingUsec, processes, files, fileBytes } = row
     this.#insert.run(
       ...[id, family, sandbox, parent, layer, label, Number(row.internal), Number(row.unchanged)],
-      ...[blockingUsec, processes, files, fileBytes, row.createdAt],
+      ...[blockingUsec, processes, files, fileBytes, row.memoryBytes, Number(row.kept), row.createdAt],
     )
   }
 
@@ -129,5 +133,6 @@ export class CheckpointTable {
 }
 
 function parse(stored: Stored): CheckpointRow {
-  return { ...stored, internal: stored.internal === 1, unchanged: stored.unchanged === 1 }
+  const { internal, unchanged, kept } = stored
+  return { ...stored, internal: internal === 1, unchanged: unchanged === 1, kept: kept === 1 }
 }

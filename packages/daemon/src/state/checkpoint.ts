@@ -38,18 +38,24 @@ export interface Origin {
   /** The top of its chain. */
   readonly layer: string | null
   readonly checkpoint: string | null
+  /** Its processes can be brought back. */
+  readonly kept: boolean
+  /** The sandbox it was taken of. */
+  readonly of: string
 }
 
 /** For a fork: the caller has its turn with the sandbox. Where nothing changed, the checkpoint it stands on will do. */
 export async function freezeForFork(state: State, sandbox: SandboxRow): Promise<Origin> {
   const { family, checkpoint } = sandbox
   const taken = await freeze(state, sandbox)
-  if (taken.isSameAsPosition) return { family, checkpoint, layer: taken.layer }
-  const { id, layer } = register(state, sandbox, taken, { label: null, internal: true })
-  return { family, checkpoint: id, layer }
+  if (taken.isSameAsPosition) return { family, checkpoint, layer: taken.layer, kept: false, of: sandbox.id }
+  const { id, layer, kept } = register(state, sandbox, taken, { label: null, internal: true })
+  return { family, checkpoint: id, layer, kept, of: sandbox.id }
 }
 
 interface Frozen extends CheckpointTaken {
+  /** The checkpoint's, and its image's. */
+  readonly id: string
   /** The new head; undefined where nothing was frozen. */
   readonly head: NewLayer | undefined
   /** The top of the chain that is the checkpoint. */
@@ -61,13 +67,14 @@ interface Frozen extends CheckpointTaken {
 async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
   await state.merges.makeRoom(sandbox)
   const { id, family, head: old } = sandbox
+  const image = newCheckpointId()
   const head = state.layers.newHead({ family, sandbox: id, parent: old, target: null })
   // Below the old head some layers have been put together since it was mounted.
   const isOnNewChain = state.store.layers.heldBy(old).length > 0
   let taken: CheckpointTaken
   try {
     const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
-    const parameters = { sandbox: id, head: state.layers.directory(head), ...chain }
+    const parameters = { sandbox: id, head: state.layers.directory(head), image, ...chain }
     const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
     taken = await untilSettled(state, () => ask(state, sandbox, doing, 'sandbox.checkpoint', parameters))
   } catch (error) {
@@ -75,11 +82,12 @@ async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
     if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
     throw error
   }
-  if (!taken.unchanged) return { ...taken, head, layer: old, isSameAsPosition: false, isOnNewChain }
+  if (!taken.unchanged)
+    return { ...taken, id: image, head, layer: old, isSameAsPosition: false, isOnNewChain }
   state.layers.abandon(head)
   const layer = parentOf(state, old)
   const isSameAsPosition = layerOf(state, sandbox.checkpoint) === layer
-  return { ...taken, head: undefined, layer, isSameAsPosition, isOnNewChain }
+  return { ...taken, id: image, head: undefined, layer, isSameAsPosition, isOnNewChain }
 }
 
 function parentOf(state: State, layer: string): string | null {
@@ -116,7 +124,7 @@ function register(
 ): CheckpointRow {
   const size = taken.head && state.layers.measureSmall({ family: sandbox.family, id: sandbox.head })
   const row: CheckpointRow = {
-    id: newCheckpointId(),
+    id: taken.id,
     family: sandbox.family,
     sandbox: sandbox.id,
     parent: positionOf(state, sandbox),
@@ -126,6 +134,8 @@ function register(
     blockingUsec: taken.timings?.blocking ?? 0,
     processes: taken.processes ?? 0,
     files: taken.files ?? 0,
+    memoryBytes: taken.memoryBytes ?? 0,
+    kept: taken.kept ?? false,
     fileBytes: taken.isSameAsPosition ? 0 : (size?.bytes ?? sizeOf(state, taken.layer)),
     createdAt: Date.now(),
   }

@@ -67,9 +67,17 @@ function remove(state: State, checkpoint: CheckpointRow): void {
     store.checkpoints.remove(id)
     state.layers.release(layer)
   })
+  if (checkpoint.kept) dropImage(state, checkpoint)
   state.log.info({ checkpoint: id, sandbox }, 'checkpoint removed')
   state.events.emit({ type: 'checkpoint.removed', sandbox, checkpoint: id })
   leaveCheckpoint(state, parent)
+}
+
+function dropImage(state: State, { id, family }: CheckpointRow): void {
+  state.families
+    .get(family)
+    ?.client.request('image.drop', { image: id })
+    .catch((error) => state.log.warn({ checkpoint: id, err: error }, 'its processes were not dropped'))
 }
 
 /** Nobody stands on it, and no other was taken from there. */
@@ -112,7 +120,7 @@ export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
     blockingMs: row.blockingUsec / 1000,
     processes: row.processes,
     files: row.files,
-    memoryBytes: 0,
+    memoryBytes: row.memoryBytes,
     fileBytes: row.fileBytes,
     depth: state.store.layers.depth(row.layer),
   }

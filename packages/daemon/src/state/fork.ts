@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises'
 import { DeltaBoxError, type Fork, type Forked } from '@deltabox/protocol'
 import { openBase } from './base.js'
+import { bringBack } from './bring-back.js'
 import { freezeForFork, type Origin } from './checkpoint.js'
 import { findCheckpoint, leaveCheckpoint } from './checkpoints.js'
 import { parametersOf } from './create.js'
@@ -28,8 +29,13 @@ export async function forkSandbox(state: State, reference: string, request: Fork
 
 export async function forkCheckpoint(state: State, reference: string, request: Fork): Promise<Forked> {
   const started = performance.now()
-  const { id, family, layer, sandbox } = findCheckpoint(state, reference)
-  const children = insertChildren(state, { family, layer, checkpoint: id }, request, sandbox)
+  const { id, family, layer, sandbox, kept } = findCheckpoint(state, reference)
+  const children = insertChildren(
+    state,
+    { family, layer, checkpoint: id, kept, of: sandbox },
+    request,
+    sandbox,
+  )
   return await makeAll(state, children, request, id, started)
 }
 
@@ -70,7 +76,7 @@ async function makeAll(
   const made = await state.families
     .use(origin.family, async (family) => {
       await openBase(state, family)
-      const results = await Promise.allSettled(all.map((child) => makeOne(state, family, child)))
+      const results = await Promise.allSettled(all.map((child) => makeOne(state, family, child, origin)))
       const setup = state.store.families.get(family.id)?.setup
       if (setup) state.warmCells.used(family, setup, all.length)
       return results
@@ -87,14 +93,21 @@ interface Made {
   readonly cgroups: readonly string[]
 }
 
-async function makeOne(state: State, family: Family, { id, head }: Child): Promise<Made> {
+async function makeOne(
+  state: State,
+  family: Family,
+  { id, head }: Child,
+  { kept, checkpoint, of }: Origin,
+): Promise<Made> {
   const row = state.store.sandboxes.get(id)
   if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
   try {
     state.layers.make(head)
     await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
-    const parameters = parametersOf(state, { id, setup: row }, head)
-    const { cgroups } = await family.client.request('sandbox.create', parameters)
+    const image = kept && checkpoint !== null ? { image: checkpoint } : {}
+    const parameters = { ...parametersOf(state, { id, setup: row }, head), ...image }
+    const { cgroups, processes } = await family.client.request('sandbox.create', parameters)
+    bringBack(state, id, processes, of)
     return { id, cgroups }
   } catch (error) {
     throw explain(error, 'sandbox.create', `make sandbox ${id}`)

@@ -53,6 +53,8 @@ export class ProcessTable {
   readonly #setDiskKilled: Database.Statement
   readonly #setExited: Database.Statement
   readonly #setLost: Database.Statement
+  readonly #setRunning: Database.Statement
+  readonly #copy: Database.Statement
   readonly #get: Database.Statement
   readonly #ofSandbox: Database.Statement
   readonly #running: Database.Statement
@@ -77,6 +79,17 @@ export class ProcessTable {
     )
     this.#setLost = db.prepare(
       "UPDATE processes SET state = 'lost', ended_at = ? WHERE sandbox = ? AND id = ?",
+    )
+    this.#setRunning = db.prepare(
+      `UPDATE processes SET state = 'running', exit_code = NULL, signal = NULL, timed_out = 0, oom_killed = 0, disk_killed = 0,
+         written = NULL, ended_at = NULL
+       WHERE sandbox = ? AND id = ?`,
+    )
+    this.#copy = db.prepare(
+      `INSERT OR REPLACE INTO processes (sandbox, id, pid, command, state, tty, waits_for_reader, deadline, timed_out, oom_killed,
+         disk_killed, started_at)
+       SELECT ?, id, pid, command, 'running', tty, waits_for_reader, deadline, 0, 0, 0, started_at
+       FROM processes WHERE sandbox = ? AND id = ?`,
     )
     this.#get = db.prepare('SELECT * FROM processes WHERE sandbox = ? AND id = ?')
     this.#ofSandbox = db.prepare('SELECT * FROM processes WHERE sandbox = ? ORDER BY rowid')
@@ -118,6 +131,16 @@ export class ProcessTable {
 
   setLost(sandbox: string, id: string, endedAt: number): void {
     this.#setLost.run(endedAt, sandbox, id)
+  }
+
+  /** It runs again. */
+  setRunning(sandbox: string, id: string): void {
+    this.#setRunning.run(sandbox, id)
+  }
+
+  /** A fork has it too. */
+  copy(from: string, id: string, to: string): void {
+    this.#copy.run(to, from, id)
   }
 
   get(sandbox: string, id: string): ProcessRow | undefined {

@@ -1,6 +1,7 @@
 /** Going back: a sandbox gets the files of an earlier state, in a new cell that is complete before the old one ends. */
 import { DeltaBoxError, type RollbackSandbox, type RolledBack } from '@deltabox/protocol'
 import type { Ok } from '../engine/messages.js'
+import { bringBack } from './bring-back.js'
 import type { CheckpointRow } from './checkpoint-table.js'
 import { findCheckpoint } from './checkpoints.js'
 import { replaceHead } from './heads.js'
@@ -31,7 +32,7 @@ export function rollbackSandbox(
       sandbox: id,
       checkpoint: checkpoint.id,
       ms: rounded(ms),
-      source: 'image',
+      source: checkpoint.kept ? 'template' : 'image',
       stopped,
       timings: milliseconds(timings),
     }
@@ -59,8 +60,10 @@ async function standOn(
     const doing = `roll sandbox ${labelOf(sandbox)} back to ${target}`
     if (sandbox.state === 'dead') return await revive(state, sandbox, head, doing)
     const layers = state.layers.chainDirectories(parent)
-    const parameters = { sandbox: id, layers, head: state.layers.directory(head) }
+    const image = checkpoint.kept ? { image: target } : {}
+    const parameters = { sandbox: id, layers, head: state.layers.directory(head), ...image }
     const reply = await ask(state, sandbox, doing, 'sandbox.rollback', parameters)
+    bringBack(state, id, reply.processes)
     // Where it stands has moved with its checkpoint, if that was removed meanwhile.
     replaceHead(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
     return reply

@@ -1,0 +1,86 @@
+/** A program in a sandbox that sets a state up, leaves it, and says whether it is in it. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { CommandHandle, Sandbox } from 'deltabox'
+import { expect } from 'vitest'
+
+const directory = fileURLToPath(new URL('../victims/', import.meta.url))
+const support = readFileSync(new URL('victim.py', import.meta.url))
+
+type Action = 'change' | 'verify'
+
+export class Victim {
+  readonly #handle: CommandHandle
+  readonly #lines: AsyncIterator<string>
+
+  private constructor(handle: CommandHandle) {
+    this.#handle = handle
+    this.#lines = linesOf(handle)
+  }
+
+  /** By its file: Python, or C that is compiled first. */
+  static async start(box: Sandbox, file: string): Promise<Victim> {
+    const victim = new Victim(await box.commands.start(await install(box, file), { stdin: true }))
+    expect(await victim.#next()).toBe('ready')
+    return victim
+  }
+
+  /** The same one in a fork. */
+  async in(kid: Sandbox): Promise<Victim> {
+    return new Victim(await kid.commands.connect(this.#handle.process))
+  }
+
+  async change(): Promise<void> {
+    await this.#do('change')
+  }
+
+  async verify(): Promise<void> {
+    await this.#do('verify')
+  }
+
+  async #do(action: Action): Promise<void> {
+    await this.#handle.sendStdin(`${action}\n`)
+    expect(await this.#next()).toBe(`${action} done`)
+  }
+
+  async #next(): Promise<string> {
+    const { value, done } = await this.#lines.next()
+    if (done) throw new Error('the victim has ended')
+    return value.replaceAll('\\n', '\n')
+  }
+}
+
+async function* linesOf(handle: CommandHandle): AsyncGenerator<string> {
+  let rest = ''
+  for await (const piece of handle.stdout) {
+    rest += piece
+    const lines = rest.split('\n')
+    rest = lines.pop() ?? ''
+    yield* lines
+  }
+}
+
+async function install(box: Sandbox, file: string): Promise<string[]> {
+  if (file.endsWith('.py')) {
+    await box.files.write('/opt/victims/victim.py', support)
+    await box.files.write(`/opt/victims/${file}`, readFileSync(path.join(directory, file)))
+    return ['python3', `/opt/victims/${file}`]
+  }
+  const program = `/opt/victims/${path.basename(file, '.c')}`
+  await box.files.write(program, compiled(path.join(directory, file)), { mode: 0o755 })
+  return [program]
+}
+
+function compiled(source: string): Buffer {
+  const temporary = mkdtempSync(path.join(tmpdir(), 'dbx-victim-'))
+  const output = path.join(temporary, 'victim')
+  try {
+    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O1', '-pthread', '-o', output, source])
+    return readFileSync(output)
+  } finally {
+    rmSync(temporary, { recursive: true, force: true })
+  }
+}
