@@ -1,4 +1,5 @@
 /* Making a revived process, and each of its threads, what it was. */
+#include <errno.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <sys/mman.h>
