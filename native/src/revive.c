@@ -54,7 +54,7 @@ static int fork_template(struct revived *revived, const struct stage *stage)
     inject_add(inject, SYS_setns, (uint64_t)number, CLONE_NEWPID, 0, 0, 0, 0);
     inject_add(inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
     result = put_clone(inject, 0, CLONE_PARENT, 0, revived->image->pid);
-    if (result < 0 || (result = inject_inject_run_clear(inject)) < 0) {
+    if (result < 0 || (result = inject_run(inject)) < 0) {
         inject_clear(inject);
         return result;
     }
@@ -123,7 +123,7 @@ static int make_threads(struct revived *revived)
         for (; result == 0 && count < THREADS_AT_ONCE && from + count < process->thread_count; count++) {
             result = put_clone(inject, count * 128, flags, 0, process->threads[from + count].tid);
         }
-        if (result < 0 || (result = inject_inject_run_clear(inject)) < 0 || inject->born_count != count) {
+        if (result < 0 || (result = inject_run(inject)) < 0 || inject->born_count != count) {
             inject_clear(inject);
             return result < 0 ? result : -ECHILD;
         }
@@ -157,7 +157,7 @@ static int move_hand(struct revived *revived)
                               (uint64_t)highest + 1, 0, 0, 0);
     inject_add(inject, SYS_close, (uint64_t)inherited->sockets[0], 0, 0, 0, 0, 0);
     inject_add(inject, SYS_close, (uint64_t)inherited->sockets[1], 0, 0, 0, 0, 0);
-    int result = inject_inject_run_clear(inject);
+    int result = inject_run(inject);
     revived->puppet.hand = (struct hand){.inject = inject,
                                          .socket = fcntl(inherited->socket, F_DUPFD_CLOEXEC, 0),
                                          .sockets = {(int)inject->calls[moved].result, -1}};
