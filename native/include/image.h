@@ -79,6 +79,8 @@ struct image_thread {
     char name[16];
 };
 
+struct unit; /* move.h */
+
 struct credentials {
     uint32_t uids[4], gids[4]; /* real, effective, saved, of files */
     uint32_t *groups;
@@ -93,21 +95,13 @@ struct signal_action {
     uint64_t handler, flags, restorer, mask;
 };
 
-enum handle_kind { HANDLE_FILE, HANDLE_DEVICE, HANDLE_STDIO };
+struct handle_kind; /* handle.h */
 
 /* An open file description that one or more processes have descriptors of. */
 struct image_handle {
-    enum handle_kind kind;
+    const struct handle_kind *kind;
     int flags;
-    /* HANDLE_FILE: */
-    size_t tree;
-    char *path;
-    off_t position;
-    /* HANDLE_DEVICE: */
-    char device[32];
-    /* HANDLE_STDIO: of a command that was started through the API */
-    char process[ID_MAX + 1];
-    int stream;
+    void *kept; /* the kind's own */
 };
 
 struct image_descriptor {
@@ -135,12 +129,21 @@ struct image_process {
     struct template *template;
 };
 
+/* A description that was met while capturing, by a descriptor of it. */
+struct known_description {
+    const struct unit *unit;
+    int number;
+    size_t handle;
+};
+
 struct image {
     char id[ID_MAX + 1];
     struct image_process *processes;
     size_t process_count;
     struct image_handle *handles;
     size_t handle_count;
+    struct known_description *known; /* ordered; until all is captured */
+    size_t known_count;
     struct image *next;
 };
 

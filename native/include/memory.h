@@ -4,6 +4,6 @@
 #include "freeze.h"
 #include "image.h"
 
-/* 0, or -1 with err or an obstacle. What was injected at `injected` is left out. */
+/* 0, also when something cannot be kept and was said to be an obstacle; -1 with err. What was injected at `injected` is left out. */
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
                    uint64_t injected, struct obstacles *obstacles, struct err *err);

@@ -16,6 +16,7 @@ struct revival {
     struct revived *processes;
     size_t count;
     int *opened; /* by handle; -1: not opened */
+    bool *finished;
 };
 
 /* `stdio` gives the end that a process gets of a stream of a command: its descriptor, or -errno. */
@@ -43,6 +44,7 @@ int restore_groups(struct revived *revived);
 int restore_signals(struct revived *revived);
 void restore_limits(const struct revived *revived);
 int restore_threads(struct revived *revived);
-/* bring.c: what it has open, and where it stands. */
-int bring_places(struct revival *revival, struct revived *revived, const struct stage *stage);
+/* bring.c: what it has open, and where it stands. Everything is opened while it still has the root of the sandbox. */
+int bring_open(struct revival *revival, struct revived *revived, const struct stage *stage);
+int bring_places(struct revival *revival, struct revived *revived);
 int bring_descriptors(struct revival *revival, struct revived *revived, const struct stage *stage);

@@ -2,41 +2,59 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/syscall.h>
 
 #include "fd.h"
-#include "revive.h"
-#include "sys.h"
+#include "handle.h"
 
-static int open_handle(const struct image_handle *handle, const struct stage *stage)
+int flags_to_open(int flags)
 {
-    int fd = -1;
+    const int always = flags & O_PATH ? 0 : O_NOCTTY;
 
-    switch (handle->kind) {
-    case HANDLE_FILE:
-        fd = sys_openat2(stage->trees[handle->tree], handle->path,
-                         (uint64_t)(handle->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)) | O_CLOEXEC, 0,
-                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-        if (fd >= 0 && handle->position > 0 && !(handle->flags & O_PATH) &&
-            lseek(fd, handle->position, SEEK_SET) < 0) {
-            fd_close(&fd);
-        }
-        break;
-    case HANDLE_DEVICE:
-        fd = open(handle->device, (handle->flags & ~(O_CREAT | O_EXCL | O_TRUNC)) | O_NOCTTY | O_CLOEXEC);
-        break;
-    case HANDLE_STDIO:
-        return stage->stdio(stage->owner, handle->process, handle->stream);
-    }
-    return fd < 0 ? -errno : fd;
+    return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)) | always | O_CLOEXEC;
 }
 
-static int handle_fd(struct revival *revival, size_t handle, const struct stage *stage)
+int opening_fd(const struct opening *opening, size_t handle)
 {
-    if (revival->opened[handle] < 0) {
-        revival->opened[handle] = open_handle(&revival->image->handles[handle], stage);
+    int *fd = &opening->revival->opened[handle];
+
+    if (*fd < 0) {
+        const struct image_handle *kept = &opening->revival->image->handles[handle];
+        *fd = kept->kind->open(opening, kept);
     }
-    return revival->opened[handle];
+    return *fd;
+}
+
+int opening_inside(const struct opening *opening, const char *path, int flags)
+{
+    struct inject *inject = &opening->revived->puppet.inject;
+    const struct open_how how = {.flags = (uint64_t)flags_to_open(flags), .resolve = RESOLVE_NO_SYMLINKS};
+    const uint64_t at = inject_data(inject);
+    int result = subject_write(inject->subject, at, &how, sizeof how);
+
+    if (result == 0) {
+        result = subject_write(inject->subject, at + sizeof how, path, strlen(path) + 1);
+    }
+    if (result < 0) {
+        return result;
+    }
+    size_t call = inject_add(inject, SYS_openat2, (uint64_t)AT_FDCWD, at + sizeof how, at, sizeof how, 0, 0);
+    result = inject_run(inject);
+    const int number = (int)inject->calls[call].result;
+    inject_clear(inject);
+    if (result < 0) {
+        return result;
+    }
+    int fd = pidfd_getfd(opening->revived->puppet.subject.pidfd, number, 0);
+    const int failure = fd < 0 ? -errno : 0;
+    inject_add(inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
+    result = inject_run_clear(inject);
+    if (result < 0 || failure < 0) {
+        fd_close(&fd);
+        return failure < 0 ? failure : result;
+    }
+    return fd;
 }
 
 static int by_number(const void *a, const void *b)
@@ -73,8 +91,43 @@ static int place_descriptors(struct revived *revived, const struct image_descrip
     return inject_run_clear(inject);
 }
 
+/* Each is finished in the first process that has it. */
+static int finish(const struct opening *opening)
+{
+    const struct image_process *process = opening->revived->image;
+    int result = 0;
+
+    for (size_t i = 0; result >= 0 && i < process->descriptor_count; i++) {
+        const struct image_descriptor *descriptor = &process->descriptors[i];
+        const struct image_handle *handle = &opening->revival->image->handles[descriptor->handle];
+        bool *finished = &opening->revival->finished[descriptor->handle];
+        if (handle->kind->finish && !*finished) {
+            *finished = true;
+            result = handle->kind->finish(opening, handle, descriptor->number);
+        }
+    }
+    return result;
+}
+
+int bring_open(struct revival *revival, struct revived *revived, const struct stage *stage)
+{
+    const struct opening opening = {.revival = revival, .revived = revived, .stage = stage};
+    const struct image_process *process = revived->image;
+    const size_t places[] = {process->root, process->directory};
+    int result = 0;
+
+    for (size_t i = 0; result >= 0 && i < process->descriptor_count; i++) {
+        result = opening_fd(&opening, process->descriptors[i].handle);
+    }
+    for (int i = 0; result >= 0 && i < 2; i++) {
+        result = places[i] == SIZE_MAX ? 0 : opening_fd(&opening, places[i]);
+    }
+    return result < 0 ? result : 0;
+}
+
 int bring_descriptors(struct revival *revival, struct revived *revived, const struct stage *stage)
 {
+    const struct opening opening = {.revival = revival, .revived = revived, .stage = stage};
     const struct image_process *process = revived->image;
     const size_t count = process->descriptor_count;
     struct image_descriptor *sorted = malloc((count + 1) * sizeof *sorted);
@@ -87,7 +140,7 @@ int bring_descriptors(struct revival *revival, struct revived *revived, const st
     memcpy(sorted, process->descriptors, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, by_number);
     for (size_t i = 0; result >= 0 && i < count; i++) {
-        fds[i] = result = handle_fd(revival, sorted[i].handle, stage);
+        fds[i] = result = opening_fd(&opening, sorted[i].handle);
     }
     if (result >= 0) {
         result = hand_over(&revived->puppet.hand, fds, count, arrived);
@@ -95,6 +148,7 @@ int bring_descriptors(struct revival *revival, struct revived *revived, const st
     if (result >= 0) {
         result = place_descriptors(revived, sorted, arrived);
     }
+    result = result < 0 ? result : finish(&opening);
     free(sorted);
     free(fds);
     free(arrived);
@@ -102,7 +156,7 @@ int bring_descriptors(struct revival *revival, struct revived *revived, const st
 }
 
 /* The directories come by the first free numbers. */
-int bring_places(struct revival *revival, struct revived *revived, const struct stage *stage)
+int bring_places(struct revival *revival, struct revived *revived)
 {
     const size_t handles[] = {revived->image->root, revived->image->directory};
     struct inject *inject = &revived->puppet.inject;
@@ -113,8 +167,7 @@ int bring_places(struct revival *revival, struct revived *revived, const struct 
         if (handles[i] == SIZE_MAX) {
             continue;
         }
-        int fd = handle_fd(revival, handles[i], stage);
-        int result = fd < 0 ? fd : hand_over(&revived->puppet.hand, &fd, 1, &number);
+        int result = hand_over(&revived->puppet.hand, &revival->opened[handles[i]], 1, &number);
         if (result == 0) {
             result = subject_write(inject->subject, inject_data(inject), dot, sizeof dot);
         }

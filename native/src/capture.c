@@ -280,5 +280,8 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
             return -1;
         }
     }
-    return 0;
+    if (obstacles->count == 0 && handles_complete(image, move, obstacles, err) < 0) {
+        return -1;
+    }
+    return obstacles->count > 0 ? -1 : 0;
 }

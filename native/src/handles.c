@@ -1,15 +1,61 @@
 /* What a process has open, as an image keeps it. */
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
+#include <linux/kcmp.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "capture.h"
 #include "fd.h"
-#include "process.h"
+#include "handle.h"
 
-static size_t handle_add(struct image *image, const struct image_handle *handle)
+/* The first that knows it takes it. */
+static const struct handle_kind *const kinds[] = {
+    &handle_file,
+    &handle_stdio,
+    &handle_device,
+};
+#define KINDS (sizeof kinds / sizeof *kinds)
+
+/* ---- for the kinds ---- */
+
+int seen_refuse(const struct seen *seen, const char *reason)
+{
+    obstacle_add(seen->obstacles, seen->unit->subject, seen->link, true, "%s", reason);
+    return SEEN_OBSTACLE;
+}
+
+int seen_take(const struct seen *seen)
+{
+    int fd = pidfd_getfd(seen->unit->pidfd, seen->number, 0);
+
+    if (fd_is_among_last(fd)) {
+        close(fd);
+        return -EMFILE;
+    }
+    return fd < 0 ? -errno : fd;
+}
+
+uint64_t seen_number(const struct seen *seen, const char *key, int base)
+{
+    const char *at = strstr(seen->fdinfo, key);
+
+    return at ? strtoull(at + strlen(key), NULL, base) : 0;
+}
+
+void *handle_keep(size_t size)
+{
+    void *kept = calloc(1, size);
+
+    if (!kept) {
+        die("out of memory");
+    }
+    return kept;
+}
+
+size_t handle_add(struct image *image, const struct image_handle *handle)
 {
     image->handles = realloc(image->handles, (image->handle_count + 1) * sizeof *image->handles);
     if (!image->handles) {
@@ -19,160 +65,217 @@ static size_t handle_add(struct image *image, const struct image_handle *handle)
     return image->handle_count++;
 }
 
-static const struct holder *find_holder(const struct move *move, size_t unit, int number)
+/* ---- descriptions that were met before ---- */
+
+/* How the kernel orders two descriptions: 0 the same, 1 less, 2 greater; -errno. */
+static int compare(const struct known_description *known, const struct unit *unit, int number)
+{
+    long order =
+        syscall(SYS_kcmp, unit->subject->pid, known->unit->subject->pid, KCMP_FILE, number, known->number);
+
+    return order < 0 ? -errno : (int)order;
+}
+
+/* Where it is among the known ones, or is to be. 1 when it is there, 0, or -errno. */
+static int find_known(const struct image *image, const struct unit *unit, int number, size_t *at)
+{
+    size_t low = 0, high = image->known_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = compare(&image->known[middle], unit, number);
+        *at = middle;
+        if (order <= 0) {
+            return order == 0 ? 1 : order;
+        }
+        *(order == 1 ? &high : &low) = order == 1 ? middle : middle + 1;
+    }
+    *at = low;
+    return 0;
+}
+
+static void know(struct image *image, size_t at, const struct known_description *known)
+{
+    image->known = realloc(image->known, (image->known_count + 1) * sizeof *known);
+    if (!image->known) {
+        die("out of memory");
+    }
+    memmove(image->known + at + 1, image->known + at, (image->known_count - at) * sizeof *known);
+    image->known[at] = *known;
+    image->known_count++;
+}
+
+/* ---- looking ---- */
+
+static struct description *description_of(const struct move *move, const struct unit *unit, int number)
 {
     for (size_t i = 0; i < move->holder_count; i++) {
-        if (move->holders[i].unit == unit && move->holders[i].fd == number) {
-            return &move->holders[i];
+        const struct holder *holder = &move->holders[i];
+        if (&move->units[holder->unit] == unit && holder->fd == number) {
+            return holder->description;
         }
     }
     return NULL;
 }
 
-/* The handle of a description of a tree; SIZE_MAX when it cannot be kept. */
-static size_t handle_of(struct image *image, struct description *description)
+/* Interest lists and lists of watches may be long: the buffer grows, and is kept. */
+static int read_fdinfo(struct seen *seen)
 {
-    if (description->handle > 0) {
-        return description->handle - 1;
-    }
-    if (!description->path) {
-        return SIZE_MAX;
-    }
-    const struct image_handle handle = {
-        .kind = HANDLE_FILE,
-        .flags = description->flags,
-        .tree = description->tree,
-        .path = strdup(description->path),
-        .position = description->position,
-    };
-    if (!handle.path) {
-        die("out of memory");
-    }
-    size_t index = handle_add(image, &handle);
-    description->handle = index + 1;
-    return index;
-}
+    static char *text;
+    static size_t room;
+    char path[64];
+    size_t len = 0;
+    ssize_t got = 1;
 
-/* The pipes of a command that was started through the API, by what the engine has of them. */
-static bool find_stdio(const struct sandbox *sandbox, const struct stat *st, struct image_handle *handle)
-{
-    for (const struct process *process = sandbox->processes; process; process = process->next) {
-        const int fds[] = {process->input.fd, process->streams[0].fd, process->streams[1].fd};
-        for (int i = 0; i < 3; i++) {
-            struct stat own;
-            if (fds[i] >= 0 && fstat(fds[i], &own) == 0 && own.st_ino == st->st_ino &&
-                own.st_dev == st->st_dev) {
-                handle->kind = HANDLE_STDIO;
-                strcpy(handle->process, process->id);
-                handle->stream = i;
-                return true;
+    snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", seen->unit->thread->tid, seen->number);
+    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && got > 0) {
+        if (len + 4096 > room) {
+            room = room ? room * 2 : 65536;
+            text = realloc(text, room);
+            if (!text) {
+                die("out of memory");
             }
         }
+        got = read(fd, text + len, room - 1 - len);
+        len += got > 0 ? (size_t)got : 0;
     }
-    return false;
-}
-
-static bool find_device(const char *link, const struct stat *st, struct image_handle *handle)
-{
-    static const char *const names[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
-
-    for (size_t i = 0; S_ISCHR(st->st_mode) && i < sizeof names / sizeof *names; i++) {
-        if (strcmp(link, names[i]) == 0) {
-            handle->kind = HANDLE_DEVICE;
-            strcpy(handle->device, names[i]);
-            return true;
-        }
+    if (fd < 0 || got < 0 || len == 0) {
+        return fd < 0 || got < 0 ? -errno : -ENOENT;
     }
-    return false;
+    text[len] = '\0';
+    seen->fdinfo = text;
+    seen->flags = (int)seen_number(seen, "flags:", 8);
+    seen->position = (off_t)seen_number(seen, "pos:", 10);
+    return 0;
 }
 
-static int flags_of(pid_t tid, int number)
+/* The texts are valid until the next one is looked at. */
+static int look(struct seen *seen)
 {
-    char path[64], text[4096];
+    static char link[PATH_MAX];
+    char path[64];
 
-    snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", tid, number);
-    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    text[got > 0 ? got : 0] = '\0';
-    const char *at = strstr(text, "flags:");
-    return at ? (int)strtol(at + 6, NULL, 8) : 0;
-}
-
-static int capture_other(struct image *image, struct image_descriptor *descriptor, const struct move *move,
-                         const struct unit *unit, struct obstacles *obstacles)
-{
-    struct image_handle handle = {.flags = flags_of(unit->thread->tid, descriptor->number)};
-    char path[64], link[PATH_MAX];
-    struct stat st;
-
-    snprintf(path, sizeof path, "/proc/%d/fd/%d", unit->thread->tid, descriptor->number);
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", seen->unit->thread->tid, seen->number);
     ssize_t len = readlink(path, link, sizeof link - 1);
-    if (len < 0 || stat(path, &st) < 0) {
+    if (len < 0 || stat(path, &seen->st) < 0) {
         return -errno;
     }
     link[len] = '\0';
-    descriptor->close_on_exec = (handle.flags & O_CLOEXEC) != 0;
-    if (!find_stdio(move->sandbox, &st, &handle) && !find_device(link, &st, &handle)) {
-        obstacle_add(obstacles, unit->subject, link, true, "this kind of descriptor is not brought back");
-        return -1;
-    }
-    descriptor->handle = handle_add(image, &handle);
-    return 0;
+    seen->link = link;
+    seen->description = description_of(seen->move, seen->unit, seen->number);
+    return read_fdinfo(seen);
 }
 
-static int capture_descriptor(struct image *image, struct image_descriptor *descriptor,
-                              const struct move *move, const struct unit *unit, struct obstacles *obstacles)
-{
-    const struct holder *holder = find_holder(move, (size_t)(unit - move->units), descriptor->number);
+/* ---- capturing ---- */
 
-    if (!holder) {
-        return capture_other(image, descriptor, move, unit, obstacles);
+static int capture_new(const struct seen *seen, size_t *handle)
+{
+    struct image_handle made = {.flags = seen->flags};
+    size_t kind = 0;
+
+    while (kind < KINDS && !kinds[kind]->is_it(seen)) {
+        kind++;
     }
-    descriptor->close_on_exec = holder->close_on_exec;
-    descriptor->handle = handle_of(image, holder->description);
-    if (descriptor->handle == SIZE_MAX) {
-        obstacle_add(obstacles, unit->subject, holder->description->was, true, "it has no name any more");
-        return -1;
+    if (kind == KINDS) {
+        return seen_refuse(seen, "this kind of descriptor is not brought back");
     }
-    return 0;
+    made.kind = kinds[kind];
+    int result = made.kind->capture(seen, &made);
+    if (result == 0) {
+        *handle = handle_add(seen->image, &made);
+    }
+    return result;
 }
 
-static int capture_places(struct image *image, struct image_process *process, const struct move *move,
-                          const struct unit *unit, struct obstacles *obstacles)
+static int capture_descriptor(struct seen *seen, struct image_descriptor *descriptor)
 {
+    struct known_description known = {.unit = seen->unit, .number = seen->number};
+    size_t at;
+    int result = look(seen);
+
+    if (result < 0 || (result = find_known(seen->image, seen->unit, seen->number, &at)) < 0) {
+        return result;
+    }
+    descriptor->number = seen->number;
+    descriptor->close_on_exec = (seen->flags & O_CLOEXEC) != 0;
+    if (result == 1) {
+        descriptor->handle = seen->image->known[at].handle;
+        return 0;
+    }
+    result = capture_new(seen, &known.handle);
+    if (result == 0) {
+        descriptor->handle = known.handle;
+        know(seen->image, at, &known);
+    }
+    return result;
+}
+
+static int capture_places(struct image_process *process, struct seen *seen)
+{
+    const struct move *move = seen->move;
+    int result = 0;
+
     process->root = process->directory = SIZE_MAX;
-    for (size_t i = 0; i < move->place_count; i++) {
+    for (size_t i = 0; result == 0 && i < move->place_count; i++) {
         const struct place *place = &move->places[i];
-        if (place->unit != (size_t)(unit - move->units)) {
+        if (&move->units[place->unit] != seen->unit) {
             continue;
         }
-        size_t handle = handle_of(image, place->description);
-        if (handle == SIZE_MAX) {
-            obstacle_add(obstacles, unit->subject, place->description->was, true, "it has no name any more");
-            return -1;
-        }
-        *(place->is_root ? &process->root : &process->directory) = handle;
+        seen->description = place->description;
+        seen->link = place->description->was;
+        seen->st = place->description->st;
+        seen->flags = place->description->flags;
+        seen->position = 0;
+        seen->fdinfo = "";
+        result = capture_new(seen, place->is_root ? &process->root : &process->directory);
     }
-    return 0;
+    return result < 0 ? result : 0;
 }
 
 int handles_capture(struct image *image, struct image_process *process, const struct move *move,
                     const struct unit *unit, struct obstacles *obstacles, struct err *err)
 {
+    struct seen seen = {.image = image, .move = move, .unit = unit, .obstacles = obstacles};
+
     process->descriptors = calloc(unit->number_count + 1, sizeof *process->descriptors);
     if (!process->descriptors) {
         die("out of memory");
     }
     for (size_t i = 0; i < unit->number_count; i++) {
-        struct image_descriptor *descriptor = &process->descriptors[i];
-        descriptor->number = unit->numbers[i];
-        int result = capture_descriptor(image, descriptor, move, unit, obstacles);
+        seen.number = unit->numbers[i];
+        int result = capture_descriptor(&seen, &process->descriptors[process->descriptor_count]);
         if (result < 0) {
-            return obstacles->count > 0 ? -1
-                                        : err_system(err, -result, "look at descriptor", "%d/%d",
-                                                     process->pid, descriptor->number);
+            return err_system(err, -result, "look at descriptor", "%d/%d", process->pid, seen.number);
         }
-        process->descriptor_count++;
+        process->descriptor_count += result == 0;
     }
-    return capture_places(image, process, move, unit, obstacles);
+    int result = capture_places(process, &seen);
+    return result < 0 ? err_system(err, -result, "look at directory", "process %d", process->pid) : 0;
+}
+
+int handles_complete(struct image *image, const struct move *move, struct obstacles *obstacles,
+                     struct err *err)
+{
+    for (size_t i = 0; i < image->known_count; i++) {
+        const struct known_description *known = &image->known[i];
+        struct image_handle *handle = &image->handles[known->handle];
+        struct seen seen = {.image = image,
+                            .move = move,
+                            .unit = known->unit,
+                            .obstacles = obstacles,
+                            .number = known->number};
+        int result = handle->kind->complete ? look(&seen) : 0;
+        if (handle->kind->complete && result == 0) {
+            result = handle->kind->complete(&seen, handle);
+        }
+        if (result < 0) {
+            return err_system(err, -result, "look at descriptor", "%d/%d", known->unit->subject->inner,
+                              known->number);
+        }
+    }
+    free(image->known);
+    image->known = NULL;
+    image->known_count = 0;
+    return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "handle.h"
 #include "template.h"
 
 struct image *images;
@@ -42,8 +43,10 @@ void image_free(struct image *image)
         process_free_image(&image->processes[i]);
     }
     for (size_t i = 0; i < image->handle_count; i++) {
-        free(image->handles[i].path);
+        const struct handle_kind *kind = image->handles[i].kind;
+        (kind->forget ? kind->forget : free)(image->handles[i].kept);
     }
+    free(image->known);
     free(image->processes);
     free(image->handles);
     free(image);

@@ -158,6 +158,10 @@ static int capture_areas(struct memory *memory, const struct subject *subject, c
     while (file && result == 0 && fgets(text, sizeof text, file)) {
         if (strncmp(text, "VmFlags:", 8) == 0) {
             result = add_area(memory, thread, injected, &line, text, &reason);
+            if (result > 0) {
+                obstacle_add(obstacles, subject, line.name[0] ? line.name : "its memory", true, "%s", reason);
+                result = 0;
+            }
         } else if ((text[0] >= '0' && text[0] <= '9') || (text[0] >= 'a' && text[0] <= 'f')) {
             strcpy(head, text);
             parse_line(head, &line);
@@ -168,10 +172,6 @@ static int capture_areas(struct memory *memory, const struct subject *subject, c
     }
     if (!file || result < 0) {
         return err_system(err, file ? -result : errno, "look at memory", "process %d", subject->inner);
-    }
-    if (result > 0) {
-        obstacle_add(obstacles, subject, line.name[0] ? line.name : "its memory", true, "%s", reason);
-        return -1;
     }
     return 0;
 }
@@ -335,6 +335,9 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
     memory->program = -1;
     if (capture_areas(memory, subject, thread, injected, obstacles, err) < 0) {
         return -1;
+    }
+    if (obstacles->count > 0) {
+        return 0; /* for nothing */
     }
     if ((result = capture_map(memory, thread)) < 0 || (result = capture_pages(memory, subject, thread)) < 0) {
         return err_system(err, -result, "copy memory", "process %d", subject->inner);

@@ -180,7 +180,7 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
     if ((result = restore_groups(revived)) < 0 || (result = make_threads(revived)) < 0) {
         return failed(process, result, "make threads", err);
     }
-    if ((result = bring_places(revival, revived, stage)) < 0 ||
+    if ((result = bring_open(revival, revived, stage)) < 0 || (result = bring_places(revival, revived)) < 0 ||
         (result = bring_descriptors(revival, revived, stage)) < 0) {
         return failed(process, result, "bring descriptors", err);
     }
@@ -197,7 +197,8 @@ int revive(struct revival *revival, const struct image *image, const struct stag
     *revival = (struct revival){.image = image};
     revival->processes = calloc(image->process_count + 1, sizeof *revival->processes);
     revival->opened = malloc((image->handle_count + 1) * sizeof *revival->opened);
-    if (!revival->processes || !revival->opened) {
+    revival->finished = calloc(image->handle_count + 1, sizeof *revival->finished);
+    if (!revival->processes || !revival->opened || !revival->finished) {
         die("out of memory");
     }
     for (size_t i = 0; i < image->handle_count; i++) {
@@ -262,5 +263,6 @@ void revival_end(struct revival *revival)
     }
     free(revival->processes);
     free(revival->opened);
+    free(revival->finished);
     *revival = (struct revival){0};
 }

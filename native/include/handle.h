@@ -1,0 +1,71 @@
+/* The kinds of things that a process can have open: how each is known, kept in an image and opened again. A kind is one
+ * file, handle_<kind>.c, and one line in the table of handles.c. */
+#pragma once
+
+#include <stdio.h>
+
+#include "image.h"
+#include "move.h"
+#include "revive.h"
+
+/* A descriptor of a frozen process, as /proc tells it. */
+struct seen {
+    struct image *image;
+    const struct move *move;
+    const struct unit *unit;
+    struct obstacles *obstacles;
+    int number;
+    const char *link;
+    const char *fdinfo;
+    struct stat st;
+    int flags;
+    off_t position;
+    struct description *description; /* of a tree; else NULL */
+};
+
+/* Whom it is opened again for. */
+struct opening {
+    struct revival *revival;
+    struct revived *revived;
+    const struct stage *stage;
+};
+
+#define SEEN_OBSTACLE 1 /* it cannot be kept, and why was said */
+
+struct handle_kind {
+    const char *name;
+    bool (*is_it)(const struct seen *seen);
+    /* Fills in `kept` and what else is its own. 0, SEEN_OBSTACLE or -errno. */
+    int (*capture)(const struct seen *seen, struct image_handle *handle);
+    /* Once for each description, when all processes are captured; `seen` is of one that has it. May be NULL. */
+    int (*complete)(const struct seen *seen, struct image_handle *handle);
+    /* Once for each revival: a descriptor of the engine's, which stands for the description; -errno. */
+    int (*open)(const struct opening *opening, const struct image_handle *handle);
+    /* Once for each revival, when the first process that has it has all its descriptors. 0 or -errno. May be NULL. */
+    int (*finish)(const struct opening *opening, const struct image_handle *handle, int number);
+    void (*forget)(void *kept); /* what `kept` is or has; NULL where free does */
+};
+
+extern const struct handle_kind handle_file, handle_device, handle_stdio;
+
+/* ---- for kinds, while capturing (handles.c) ---- */
+
+/* Says why it cannot be kept. Returns SEEN_OBSTACLE. */
+int seen_refuse(const struct seen *seen, const char *reason);
+/* The engine's own descriptor of the same description, or -errno. */
+int seen_take(const struct seen *seen);
+/* The number after `key` in its fdinfo; 0 when it is not there. */
+uint64_t seen_number(const struct seen *seen, const char *key, int base);
+/* A handle that no descriptor leads to, for what is only mapped. */
+size_t handle_add(struct image *image, const struct image_handle *handle);
+/* Zeroed; never NULL. */
+void *handle_keep(size_t size);
+
+/* ---- for kinds, while opening (bring.c) ---- */
+
+/* The engine's descriptor of a handle, opened when it is first asked for; -errno. */
+int opening_fd(const struct opening *opening, size_t handle);
+/* Opened by the process itself, which still has the root of the sandbox: for what depends on who opens it. */
+int opening_inside(const struct opening *opening, const char *path, int flags);
+/* The flags of a description without those that only matter when something is opened first. */
+int flags_to_open(int flags);

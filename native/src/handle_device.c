@@ -1,0 +1,35 @@
+/* The devices every sandbox has. */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fd.h"
+#include "handle.h"
+
+static bool is_it(const struct seen *seen)
+{
+    static const char *const names[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
+    size_t i = 0;
+
+    while (i < sizeof names / sizeof *names && strcmp(seen->link, names[i]) != 0) {
+        i++;
+    }
+    return S_ISCHR(seen->st.st_mode) && i < sizeof names / sizeof *names;
+}
+
+static int capture_device(const struct seen *seen, struct image_handle *handle)
+{
+    handle->kept = strdup(seen->link);
+    if (!handle->kept) {
+        die("out of memory");
+    }
+    return 0;
+}
+
+static int open_device(const struct opening *opening, const struct image_handle *handle)
+{
+    return opening_inside(opening, handle->kept, handle->flags);
+}
+
+const struct handle_kind handle_device = {
+    .name = "device", .is_it = is_it, .capture = capture_device, .open = open_device};
