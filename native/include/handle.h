@@ -46,7 +46,14 @@ struct handle_kind {
     void (*forget)(void *kept); /* what `kept` is or has; NULL where free does */
 };
 
-extern const struct handle_kind handle_file, handle_device, handle_stdio;
+/* What several descriptions lead to. */
+struct object_kind {
+    /* Once for each revival: descriptors of the engine's, -1 where it needs none. 0 or -errno. */
+    int (*make)(const struct opening *opening, const struct image_object *object, int fds[2]);
+    void (*forget)(void *kept);
+};
+
+extern const struct handle_kind handle_file, handle_device, handle_stdio, handle_pipe;
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 
@@ -58,6 +65,9 @@ int seen_take(const struct seen *seen);
 uint64_t seen_number(const struct seen *seen, const char *key, int base);
 /* A handle that no descriptor leads to, for what is only mapped. */
 size_t handle_add(struct image *image, const struct image_handle *handle);
+/* The index of an object that was met before; SIZE_MAX. */
+size_t object_find(const struct image *image, const struct object_kind *kind, const struct stat *st);
+size_t object_add(struct image *image, const struct object_kind *kind, const struct stat *st, void *kept);
 /* Zeroed; never NULL. */
 void *handle_keep(size_t size);
 
@@ -67,5 +77,9 @@ void *handle_keep(size_t size);
 int opening_fd(const struct opening *opening, size_t handle);
 /* Opened by the process itself, which still has the root of the sandbox: for what depends on who opens it. */
 int opening_inside(const struct opening *opening, const char *path, int flags);
+/* The descriptors of an object, made when they are first asked for; NULL with errno. */
+const int *opening_object(const struct opening *opening, size_t object);
+/* Opens once more what a descriptor of the engine's leads to. It or -errno. */
+int open_once_more(int fd, int flags);
 /* The flags of a description without those that only matter when something is opened first. */
 int flags_to_open(int flags);

@@ -104,6 +104,15 @@ struct image_handle {
     void *kept; /* the kind's own */
 };
 
+struct object_kind; /* handle.h */
+
+/* What several handles can lead to: a pipe, memory. */
+struct image_object {
+    const struct object_kind *kind;
+    uint64_t device, inode;
+    void *kept; /* the kind's own */
+};
+
 struct image_descriptor {
     int number;
     bool close_on_exec;
@@ -142,6 +151,8 @@ struct image {
     size_t process_count;
     struct image_handle *handles;
     size_t handle_count;
+    struct image_object *objects;
+    size_t object_count;
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
     struct image *next;

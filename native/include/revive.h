@@ -11,12 +11,19 @@ struct revived {
     size_t thread_count;
 };
 
+/* Of an object of the image. */
+struct made {
+    bool is_made;
+    int fds[2];
+};
+
 struct revival {
     const struct image *image;
     struct revived *processes;
     size_t count;
     int *opened; /* by handle; -1: not opened */
     bool *finished;
+    struct made *made; /* by object */
 };
 
 /* `stdio` gives the end that a process gets of a stream of a command: its descriptor, or -errno. */

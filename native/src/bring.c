@@ -15,6 +15,32 @@ int flags_to_open(int flags)
     return (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)) | always | O_CLOEXEC;
 }
 
+int open_once_more(int fd, int flags)
+{
+    char link[32];
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    int again = open(link, flags_to_open(flags));
+    return again < 0 ? -errno : again;
+}
+
+const int *opening_object(const struct opening *opening, size_t object)
+{
+    struct made *made = &opening->revival->made[object];
+
+    if (!made->is_made) {
+        const struct image_object *kept = &opening->revival->image->objects[object];
+        made->fds[0] = made->fds[1] = -1;
+        made->is_made = true; /* also by halves: what is there is closed at the end */
+        int result = kept->kind->make(opening, kept, made->fds);
+        if (result < 0) {
+            errno = -result;
+            return NULL;
+        }
+    }
+    return made->fds;
+}
+
 int opening_fd(const struct opening *opening, size_t handle)
 {
     int *fd = &opening->revival->opened[handle];

@@ -16,6 +16,7 @@ static const struct handle_kind *const kinds[] = {
     &handle_file,
     &handle_stdio,
     &handle_device,
+    &handle_pipe,
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -63,6 +64,28 @@ size_t handle_add(struct image *image, const struct image_handle *handle)
     }
     image->handles[image->handle_count] = *handle;
     return image->handle_count++;
+}
+
+size_t object_find(const struct image *image, const struct object_kind *kind, const struct stat *st)
+{
+    for (size_t i = 0; i < image->object_count; i++) {
+        const struct image_object *object = &image->objects[i];
+        if (object->kind == kind && object->inode == st->st_ino && object->device == st->st_dev) {
+            return i;
+        }
+    }
+    return SIZE_MAX;
+}
+
+size_t object_add(struct image *image, const struct object_kind *kind, const struct stat *st, void *kept)
+{
+    image->objects = realloc(image->objects, (image->object_count + 1) * sizeof *image->objects);
+    if (!image->objects) {
+        die("out of memory");
+    }
+    image->objects[image->object_count] =
+        (struct image_object){.kind = kind, .device = st->st_dev, .inode = st->st_ino, .kept = kept};
+    return image->object_count++;
 }
 
 /* ---- descriptions that were met before ---- */
@@ -176,6 +199,9 @@ static int capture_new(const struct seen *seen, size_t *handle)
 
     while (kind < KINDS && !kinds[kind]->is_it(seen)) {
         kind++;
+    }
+    if (seen->flags & O_ASYNC) {
+        return seen_refuse(seen, "it sends a signal when something happens");
     }
     if (kind == KINDS) {
         return seen_refuse(seen, "this kind of descriptor is not brought back");

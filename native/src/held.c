@@ -147,6 +147,27 @@ void held_free(struct move *move)
 
 /* ---- names ---- */
 
+/* What was there when the tree was mounted may lie in a directory that the upper does not have yet: setting what it has
+ * brings it there, with all that lead to it. */
+static int raise_parent(const struct move_tree *tree, const char *path)
+{
+    char parent[PATH_MAX];
+    struct stat st;
+    const char *slash = strrchr(path, '/');
+
+    if (!slash) {
+        return 0;
+    }
+    snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
+    cleanup_fd raised =
+        sys_openat2(tree->old_upper, parent, OPEN_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    if (raised >= 0) {
+        return 0;
+    }
+    cleanup_fd dir = sys_openat2(tree->old, parent, OPEN_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    return dir < 0 || fstat(dir, &st) < 0 || fchmod(dir, st.st_mode & 07777) < 0 ? -errno : 0;
+}
+
 /* In the old upper's place in the new one: links for what is held already and for what will be. */
 int held_carry(struct move *move, size_t tree, struct carry *carry)
 {
@@ -163,7 +184,10 @@ int held_carry(struct move *move, size_t tree, struct carry *carry)
     for (const struct holding *holding = move->holdings; result == 0 && holding; holding = holding->next) {
         if (holding->tree == tree) {
             const struct held_mark mark = {.number = holding->number, .mode = holding->st.st_mode};
-            result = carry_mark(carry, holding->path, &mark, holding->st.st_uid, holding->st.st_gid);
+            result = raise_parent(&move->trees[tree], holding->path);
+            result = result < 0
+                         ? result
+                         : carry_mark(carry, holding->path, &mark, holding->st.st_uid, holding->st.st_gid);
         }
     }
     return result;

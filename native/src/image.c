@@ -46,6 +46,10 @@ void image_free(struct image *image)
         const struct handle_kind *kind = image->handles[i].kind;
         (kind->forget ? kind->forget : free)(image->handles[i].kept);
     }
+    for (size_t i = 0; i < image->object_count; i++) {
+        image->objects[i].kind->forget(image->objects[i].kept);
+    }
+    free(image->objects);
     free(image->known);
     free(image->processes);
     free(image->handles);

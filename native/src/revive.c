@@ -198,7 +198,8 @@ int revive(struct revival *revival, const struct image *image, const struct stag
     revival->processes = calloc(image->process_count + 1, sizeof *revival->processes);
     revival->opened = malloc((image->handle_count + 1) * sizeof *revival->opened);
     revival->finished = calloc(image->handle_count + 1, sizeof *revival->finished);
-    if (!revival->processes || !revival->opened || !revival->finished) {
+    revival->made = calloc(image->object_count + 1, sizeof *revival->made);
+    if (!revival->processes || !revival->opened || !revival->finished || !revival->made) {
         die("out of memory");
     }
     for (size_t i = 0; i < image->handle_count; i++) {
@@ -261,8 +262,15 @@ void revival_end(struct revival *revival)
     for (size_t i = 0; revival->image && i < revival->image->handle_count; i++) {
         fd_close(&revival->opened[i]);
     }
+    for (size_t i = 0; revival->image && i < revival->image->object_count; i++) {
+        if (revival->made[i].is_made) {
+            fd_close(&revival->made[i].fds[0]);
+            fd_close(&revival->made[i].fds[1]);
+        }
+    }
     free(revival->processes);
     free(revival->opened);
     free(revival->finished);
+    free(revival->made);
     *revival = (struct revival){0};
 }
