@@ -7,6 +7,7 @@
 #include <sys/time.h>
 
 #include "arch.h"
+#include "ranges.h"
 #include "sandbox.h"
 
 /* ---- memory ---- */
@@ -43,25 +44,22 @@ struct area_file {
     int fd; /* until the template is built */
 };
 
-/* Consecutive pages with a content of their own. */
-struct page_run {
-    uint64_t start, end;
-    size_t at; /* in the bytes */
-};
-
 struct memory {
     struct area *areas;
     size_t area_count;
     struct area_file *files;
     size_t file_count;
-    struct page_run *runs;
-    size_t run_count;
-    uint8_t *bytes; /* until the template is built */
+    struct ranges own;   /* pages with a content of their own */
+    struct ranges fresh; /* those of them that the template it grows from does not have */
+    struct ranges gone;  /* what that has and the process no longer */
+    bool grows;
+    uint8_t *bytes; /* of what is fresh, one after the other, until the template is built */
     size_t byte_count;
     struct prctl_mm_map map; /* its pointer to auxv is not used */
     uint8_t auxv[1024];
     size_t auxv_size;
-    int program; /* /proc/PID/exe, until the template is built */
+    uint64_t program_device, program_inode;
+    int program; /* /proc/PID/exe, until the template is built; -1: the one that the template has already */
 };
 
 /* ---- threads and processes ---- */
@@ -134,8 +132,10 @@ struct image_process {
     int dumpable, nice;
     struct image_descriptor *descriptors;
     size_t descriptor_count;
-    size_t root, directory; /* handles; SIZE_MAX: the root of the sandbox */
-    struct template *template;
+    size_t root, directory;    /* handles; SIZE_MAX: the root of the sandbox */
+    struct template *template; /* NULL until it is built */
+    char origin[ID_MAX + 1];   /* the image whose template it grows from, */
+    pid_t origin_pid;          /* and which of its processes */
 };
 
 /* A description that was met while capturing, by a descriptor of it. */
@@ -161,6 +161,8 @@ struct image {
 extern struct image *images;
 
 struct image *image_find(const char *id);
+/* What its template grows from; NULL when that is nothing, or gone. */
+const struct image_process *image_origin(const struct image_process *process);
 void image_free(struct image *image);
 void memory_forget_content(struct memory *memory);
 void memory_free(struct memory *memory);

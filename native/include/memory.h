@@ -4,6 +4,14 @@
 #include "freeze.h"
 #include "image.h"
 
-/* 0, also when something cannot be kept and was said to be an obstacle; -1 with err. What was injected at `injected` is left out. */
+/* The state that a process has come from, with its template. */
+struct origin {
+    const struct image_process *process;
+    bool watched; /* else the pages it has in common with the template are the same page frames */
+};
+
+/* `origin` may be NULL. 0, also when something cannot be kept and was said to be an obstacle; -1 with err. What was injected
+ * at `injected` is left out. */
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                   uint64_t injected, struct obstacles *obstacles, struct err *err);
+                   uint64_t injected, const struct origin *origin, struct obstacles *obstacles,
+                   struct err *err);

@@ -14,6 +14,9 @@ struct pagemap_scan {
 };
 
 #define PAGEMAP_SCAN_CALL _IOWR('f', 16, struct pagemap_scan)
+#define PAGEMAP_PROTECT 1u /* flag: what is found is write-protected */
+#define PAGEMAP_PROTECTABLE (1u << 0)
+#define PAGEMAP_WRITTEN (1u << 1)
 #define PAGEMAP_FILE (1u << 2)
 #define PAGEMAP_PRESENT (1u << 3)
 #define PAGEMAP_SWAPPED (1u << 4)

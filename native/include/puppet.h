@@ -15,6 +15,12 @@ struct puppet {
 /* A new one in the pool, with the area at `at`, nothing else mapped but what is the kernel's own, no file open. 0 or -1
  * with err. */
 int puppet_make(struct puppet *puppet, uint64_t at, struct err *err);
+/* Forks with the child in that pid namespace, as `pid` there (0: any), and takes it over. 0 or -errno. */
+int puppet_fork(struct puppet *puppet, struct puppet *parent, int pid_ns, uint64_t flags, pid_t pid);
+/* A fork has its parent's socket: instead it gets one of its own. 0 or -errno. */
+int puppet_own_hand(struct puppet *puppet, const struct puppet *parent);
+/* Adds a clone3 whose arguments lie at `offset` in the data of the area, in less than 128 bytes. 0 or -errno. */
+int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid);
 /* Takes over a fork or a thread that a puppet has made, its id as the engine sees it; it stands. 0 or -errno. */
 int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, bool is_thread);
 /* Kills it and waits for its end; harmless on one that is not there. */

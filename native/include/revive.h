@@ -49,6 +49,8 @@ void revival_end(struct revival *revival);
 /* restore.c: sessions, signals, limits; then each thread as it was, the area gone. */
 int restore_groups(struct revived *revived);
 int restore_signals(struct revived *revived);
+/* What fork leaves out or wipes in the program's own children. */
+int restore_memory(struct revived *revived);
 void restore_limits(const struct revived *revived);
 int restore_threads(struct revived *revived);
 /* bring.c: what it has open, and where it stands. Everything is opened while it still has the root of the sandbox. */

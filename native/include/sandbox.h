@@ -35,6 +35,7 @@ struct sandbox {
     struct watched *watched[WATCHED_BUCKETS]; /* by inode */
     struct held *held;
     unsigned last_held;
+    struct lineage *lineages;
     bool host_net;
     int64_t oom_kills; /* seen so far */
     bool dead;         /* its init has ended */

@@ -9,6 +9,7 @@ struct template
     struct puppet puppet;
 };
 
-/* Builds it from what was captured, which is then let go. NULL with err. */
-struct template *template_build(struct memory *memory, struct err *err);
+/* Builds it from what was captured, which is then let go; where that grows, from the template of its origin. NULL with
+ * err. */
+struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err);
 void template_free(struct template *template);

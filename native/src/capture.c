@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "fd.h"
+#include "lineage.h"
 #include "memory.h"
 #include "process.h"
 
@@ -234,6 +235,26 @@ static void find_api_id(struct image_process *process, const struct move *move, 
     }
 }
 
+/* What it has in common with the state it came from is not copied. */
+static int capture_memory(struct image_process *process, struct sandbox *sandbox, const struct unit *unit,
+                          struct obstacles *obstacles, struct err *err)
+{
+    const struct lineage *lineage = lineage_of(sandbox, unit->subject->pid);
+    const struct image_process *before = lineage_origin(lineage);
+    const struct origin origin = {.process = before, .watched = lineage && lineage->watch >= 0};
+    const bool has_origin = before && before->template;
+
+    if (memory_capture(&process->memory, unit->subject, unit->thread, unit->inject->area,
+                       has_origin ? &origin : NULL, obstacles, err) < 0) {
+        return -1;
+    }
+    if (process->memory.grows) {
+        strcpy(process->origin, lineage->image);
+        process->origin_pid = before->pid;
+    }
+    return 0;
+}
+
 static int capture_process(struct image *image, struct image_process *process, struct move *move,
                            struct unit *unit, struct obstacles *obstacles, struct err *err)
 {
@@ -244,7 +265,7 @@ static int capture_process(struct image *image, struct image_process *process, s
     process->pid = subject->inner;
     strcpy(process->command, subject->command);
     find_api_id(process, move, subject->pid);
-    if (memory_capture(&process->memory, subject, unit->thread, unit->inject->area, obstacles, err) < 0 ||
+    if (capture_memory(process, move->sandbox, unit, obstacles, err) < 0 ||
         handles_capture(image, process, move, unit, obstacles, err) < 0) {
         return -1;
     }
@@ -259,6 +280,9 @@ static int capture_process(struct image *image, struct image_process *process, s
     }
     if (result == 0) {
         result = capture_threads(process, subject, unit->inject);
+    }
+    if (result == 0) {
+        lineage_watch(move->sandbox, unit->inject, &process->memory, image->id);
     }
     return result < 0 ? err_system(err, -result, "look at process", "process %d", subject->inner) : 0;
 }

@@ -428,7 +428,7 @@ static void build_templates(struct checkpoint *this, struct out *ok)
     for (size_t i = 0; image && i < image->process_count; i++) {
         struct memory *memory = &image->processes[i].memory;
         bytes += memory->byte_count;
-        image->processes[i].template = template_build(memory, &err);
+        image->processes[i].template = template_build(memory, image_origin(&image->processes[i]), &err);
         if (!image->processes[i].template) {
             log_line("%s: %s %s", this->sandbox->id, err.message, err.object);
             forget_processes(this);

@@ -17,6 +17,18 @@ struct image *image_find(const char *id)
     return image;
 }
 
+const struct image_process *image_origin(const struct image_process *process)
+{
+    const struct image *image = process->memory.grows ? image_find(process->origin) : NULL;
+
+    for (size_t i = 0; image && i < image->process_count; i++) {
+        if (image->processes[i].pid == process->origin_pid) {
+            return &image->processes[i];
+        }
+    }
+    return NULL;
+}
+
 static void process_free_image(struct image_process *process)
 {
     for (size_t i = 0; i < process->thread_count; i++) {

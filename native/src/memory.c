@@ -1,263 +1,96 @@
 #include "memory.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
+#include "areas.h"
 #include "fd.h"
 #include "inject.h"
-#include "pagemap.h"
+#include "pages.h"
+#include "template.h"
 
-#define PAGE_BYTES 4096u
-#define REGIONS 4096
-#define PIECES 1024
-#define TASK_END 0x7ffffffff000ULL
+/* ---- which pages ---- */
 
-static void *grown(void *list, size_t count, size_t size)
+static int find_own(struct memory *memory, const struct thread *thread)
 {
-    if ((count & (count - 1)) == 0) {
-        list = realloc(list, (count ? count * 2 : 1) * size);
-        if (!list) {
-            die("out of memory");
-        }
-    }
-    return list;
+    struct ranges present = {0}, areas = areas_private(memory);
+    int result = pages_own(thread->tid, &present);
+
+    memory->own = ranges_both(&present, &areas);
+    ranges_free(&present);
+    ranges_free(&areas);
+    return result;
 }
 
-/* ---- areas ---- */
-
-struct line {
-    unsigned long long start, end, offset, inode;
-    unsigned major, minor;
-    char access[5];
-    const char *name;
-};
-
-static bool parse_line(char *text, struct line *line)
+/* Pages of what is kept that are the template's no longer. */
+static int find_written(const struct memory *memory, const struct thread *thread, const struct origin *origin,
+                        const struct ranges *kept, struct ranges *written)
 {
-    int name = 0;
+    struct ranges candidates = ranges_both(&memory->own, kept), shared = {0};
+    int result;
 
-    if (sscanf(text, "%llx-%llx %4s %llx %x:%x %llu %n", &line->start, &line->end, line->access,
-               &line->offset, &line->major, &line->minor, &line->inode, &name) < 7) {
-        return false;
+    if (origin->watched) {
+        result = pages_written(thread->tid, &shared);
+        *written = ranges_both(&candidates, &shared);
+    } else {
+        result =
+            pages_shared(thread->tid, origin->process->template->puppet.thread.tid, &candidates, &shared);
+        *written = ranges_without(&candidates, &shared);
     }
-    line->name = text + name;
-    text[name + (int)strcspn(text + name, "\n")] = '\0';
-    return true;
+    ranges_free(&candidates);
+    ranges_free(&shared);
+    return result;
 }
 
-static const struct {
-    char name[4];
-    unsigned look;
-} looks[] = {{" gd", LOOK_GROWS_DOWN},   {" lo", LOOK_LOCKED},    {" dc", LOOK_NO_FORK},
-             {" wf", LOOK_WIPE_ON_FORK}, {" dd", LOOK_NO_DUMP},   {" hg", LOOK_HUGE},
-             {" nh", LOOK_NO_HUGE},      {" mg", LOOK_MERGEABLE}, {" nr", LOOK_NO_RESERVE},
-             {" rr", LOOK_RANDOM},       {" sr", LOOK_SEQUENTIAL}};
-
-static unsigned parse_looks(const char *flags)
+static int find_fresh(struct memory *memory, const struct thread *thread, const struct origin *origin,
+                      const struct ranges *kept)
 {
-    unsigned found = 0;
+    const struct memory *before = &origin->process->memory;
+    struct ranges written = {0}, new = ranges_without(&memory->own, kept);
+    struct ranges had = ranges_both(&before->own, kept), unknown = ranges_both(&memory->own, kept);
+    int result = find_written(memory, thread, origin, kept, &written);
 
-    for (size_t i = 0; i < sizeof looks / sizeof *looks; i++) {
-        found |= strstr(flags, looks[i].name) ? looks[i].look : 0;
-    }
-    return found;
+    memory->gone = ranges_without(&had, &memory->own);
+    /* what the template has not had may be there without having been written since: read from a file, swapped in */
+    struct ranges added = ranges_without(&unknown, &had);
+    struct ranges some = ranges_either(&written, &added);
+    memory->fresh = ranges_either(&some, &new);
+    ranges_free(&written);
+    ranges_free(&new);
+    ranges_free(&had);
+    ranges_free(&unknown);
+    ranges_free(&added);
+    ranges_free(&some);
+    return result;
 }
 
-/* Memory of a device, of huge pages by file system, sealed memory: each would need its own way. */
-static const char *why_not(const char *flags)
+/* ---- their content ---- */
+
+static int read_range(const struct subject *subject, const struct range *range, uint8_t *into)
 {
-    return strstr(flags, " io") || strstr(flags, " pf") ? "it maps a device"
-           : strstr(flags, " ht")                       ? "it maps huge pages of a file system"
-           : strstr(flags, " sl")                       ? "it has sealed memory"
-                                                        : NULL;
-}
-
-static int find_file(struct memory *memory, const struct thread *thread, const struct line *line)
-{
-    const uint64_t device = makedev(line->major, line->minor);
-    char path[96];
-
-    for (size_t i = 0; i < memory->file_count; i++) {
-        if (memory->files[i].inode == line->inode && memory->files[i].device == device) {
-            return (int)i;
-        }
-    }
-    snprintf(path, sizeof path, "/proc/%d/map_files/%llx-%llx", thread->tid, line->start, line->end);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    memory->files = grown(memory->files, memory->file_count, sizeof *memory->files);
-    memory->files[memory->file_count] = (struct area_file){.device = device, .inode = line->inode, .fd = fd};
-    return (int)memory->file_count++;
-}
-
-static bool is_kernels(const struct line *line)
-{
-    return strcmp(line->name, "[vdso]") == 0 || strncmp(line->name, "[vvar", 5) == 0;
-}
-
-/* 1 with a reason when it cannot be kept. */
-static int add_area(struct memory *memory, const struct thread *thread, uint64_t injected,
-                    const struct line *line, const char *flags, const char **reason)
-{
-    struct area area = {
-        .start = line->start,
-        .end = line->end,
-        .offset = line->offset,
-        .shared = line->access[3] == 's',
-        .protection = (line->access[0] == 'r' ? PROT_READ : 0) | (line->access[1] == 'w' ? PROT_WRITE : 0) |
-                      (line->access[2] == 'x' ? PROT_EXEC : 0),
-        .looks = parse_looks(flags),
-    };
-
-    if (strcmp(line->name, "[vsyscall]") == 0 ||
-        (line->start >= injected && line->end <= injected + INJECT_AREA_BYTES)) {
-        return 0;
-    }
-    if (is_kernels(line)) {
-        area.kind = AREA_KERNEL;
-        snprintf(area.name, sizeof area.name, "%s", line->name);
-    } else if ((*reason = why_not(flags))) {
-        return 1;
-    } else if (line->inode != 0) {
-        area.kind = AREA_FILE;
-        if (area.shared && strstr(flags, " mw")) {
-            *reason = "it shares memory that can be written";
-            return 1;
-        }
-        int file = find_file(memory, thread, line);
-        if (file < 0) {
-            return file;
-        }
-        area.file = (size_t)file;
-    }
-    memory->areas = grown(memory->areas, memory->area_count, sizeof *memory->areas);
-    memory->areas[memory->area_count++] = area;
-    return 0;
-}
-
-static int capture_areas(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                         uint64_t injected, struct obstacles *obstacles, struct err *err)
-{
-    static char head[PATH_MAX + 128], text[PATH_MAX + 128];
-    const char *reason = NULL;
-    struct line line = {0};
-    char path[64];
-    int result = 0;
-
-    snprintf(path, sizeof path, "/proc/%d/smaps", thread->tid);
-    FILE *file = fopen(path, "re");
-    while (file && result == 0 && fgets(text, sizeof text, file)) {
-        if (strncmp(text, "VmFlags:", 8) == 0) {
-            result = add_area(memory, thread, injected, &line, text, &reason);
-            if (result > 0) {
-                obstacle_add(obstacles, subject, line.name[0] ? line.name : "its memory", true, "%s", reason);
-                result = 0;
-            }
-        } else if ((text[0] >= '0' && text[0] <= '9') || (text[0] >= 'a' && text[0] <= 'f')) {
-            strcpy(head, text);
-            parse_line(head, &line);
-        }
-    }
-    if (file) {
-        fclose(file);
-    }
-    if (!file || result < 0) {
-        return err_system(err, file ? -result : errno, "look at memory", "process %d", subject->inner);
-    }
-    return 0;
-}
-
-/* ---- pages ---- */
-
-/* Regions do not reach across areas. */
-static bool is_own(const struct memory *memory, const struct pagemap_region *region)
-{
-    size_t low = 0, high = memory->area_count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        const struct area *area = &memory->areas[middle];
-        if (region->start >= area->end) {
-            low = middle + 1;
-        } else if (region->start < area->start) {
-            high = middle;
-        } else {
-            return area->kind != AREA_KERNEL && !area->shared;
-        }
-    }
-    return false;
-}
-
-/* Pages that belong to the process alone: neither those of files nor the kernel's page of zeros. */
-static int scan_pages(struct memory *memory, const struct thread *thread)
-{
-    static struct pagemap_region regions[REGIONS];
-    struct pagemap_scan scan = {
-        .size = sizeof scan,
-        .end = TASK_END,
-        .regions = (uintptr_t)regions,
-        .region_max = REGIONS,
-        .category_inverted = PAGEMAP_FILE | PAGEMAP_ZERO,
-        .category_mask = PAGEMAP_FILE | PAGEMAP_ZERO,
-        .category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
-        .return_mask = PAGEMAP_PRESENT,
-    };
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/pagemap", thread->tid);
-    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    for (;;) {
-        int found = ioctl(fd, PAGEMAP_SCAN_CALL, &scan);
-        if (found < 0) {
-            return -errno;
-        }
-        for (int i = 0; i < found; i++) {
-            if (!is_own(memory, &regions[i])) {
-                continue;
-            }
-            memory->runs = grown(memory->runs, memory->run_count, sizeof *memory->runs);
-            memory->runs[memory->run_count++] =
-                (struct page_run){.start = regions[i].start, .end = regions[i].end, .at = memory->byte_count};
-            memory->byte_count += regions[i].end - regions[i].start;
-        }
-        if (found < REGIONS) {
-            return 0;
-        }
-        scan.start = scan.walk_end;
-    }
-}
-
-static int read_run(const struct memory *memory, const struct subject *subject, const struct page_run *run)
-{
-    const size_t bytes = run->end - run->start;
-    const struct iovec local = {.iov_base = memory->bytes + run->at, .iov_len = bytes};
-    const struct iovec remote = {.iov_base = (void *)run->start, .iov_len = bytes};
+    const size_t bytes = range->end - range->start;
+    const struct iovec local = {.iov_base = into, .iov_len = bytes};
+    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
 
     if (process_vm_readv(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes) {
         return 0;
     }
     /* what the process itself may not read */
-    return subject_read(subject, run->start, memory->bytes + run->at, bytes);
+    return subject_read(subject, range->start, into, bytes);
 }
 
-static int capture_pages(struct memory *memory, const struct subject *subject, const struct thread *thread)
+static int copy_fresh(struct memory *memory, const struct subject *subject)
 {
-    int result = scan_pages(memory, thread);
+    int result = 0;
+    size_t at = 0;
 
-    if (result < 0 || memory->byte_count == 0) {
-        return result;
+    memory->byte_count = ranges_bytes(&memory->fresh);
+    if (memory->byte_count == 0) {
+        return 0;
     }
     memory->bytes =
         mmap(NULL, memory->byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -266,8 +99,10 @@ static int capture_pages(struct memory *memory, const struct subject *subject, c
         return -ENOMEM;
     }
     madvise(memory->bytes, memory->byte_count, MADV_HUGEPAGE);
-    for (size_t i = 0; result == 0 && i < memory->run_count; i++) {
-        result = read_run(memory, subject, &memory->runs[i]);
+    for (size_t i = 0; result == 0 && i < memory->fresh.count; i++) {
+        const struct range *range = &memory->fresh.list[i];
+        result = read_range(subject, range, memory->bytes + at);
+        at += range->end - range->start;
     }
     return result;
 }
@@ -287,7 +122,7 @@ static int read_file(pid_t tid, const char *name, void *data, size_t room)
 /* The fields after the command, which may hold anything, number from 3. */
 static int capture_map(struct memory *memory, const struct thread *thread)
 {
-    char text[2048], path[64];
+    char text[2048];
     unsigned long long fields[53] = {0};
     int got = read_file(thread->tid, "stat", text, sizeof text - 1);
 
@@ -316,30 +151,87 @@ static int capture_map(struct memory *memory, const struct thread *thread)
         .env_end = fields[51],
     };
     got = read_file(thread->tid, "auxv", memory->auxv, sizeof memory->auxv);
-    if (got < 0) {
-        return got;
+    if (got >= 0) {
+        memory->auxv_size = (size_t)got;
     }
-    memory->auxv_size = (size_t)got;
+    return got < 0 ? got : 0;
+}
+
+static int find_program(struct memory *memory, const struct thread *thread)
+{
+    char path[64];
+    struct stat st;
+
     snprintf(path, sizeof path, "/proc/%d/exe", thread->tid);
     memory->program = open(path, O_RDONLY | O_CLOEXEC);
-    return memory->program < 0 ? -errno : 0;
+    if (memory->program < 0 || fstat(memory->program, &st) < 0) {
+        return -errno;
+    }
+    memory->program_device = st.st_dev;
+    memory->program_inode = st.st_ino;
+    return 0;
 }
 
 /* ---- the whole ---- */
 
+/* A template can grow into what the process is now if it is the same program still, and has nothing where code of ours
+ * lies in the template. */
+static bool can_grow(const struct memory *memory, const struct origin *origin)
+{
+    if (!origin) {
+        return false;
+    }
+    const uint64_t place = origin->process->template->puppet.inject.area;
+    const struct memory *before = &origin->process->memory;
+    for (size_t i = 0; i < memory->area_count; i++) {
+        if (memory->areas[i].start < place + INJECT_AREA_BYTES && place < memory->areas[i].end) {
+            return false;
+        }
+    }
+    return memory->program_device == before->program_device &&
+           memory->program_inode == before->program_inode && memory->auxv_size == before->auxv_size &&
+           memcmp(memory->auxv, before->auxv, memory->auxv_size) == 0 &&
+           memory->map.start_stack == before->map.start_stack;
+}
+
+static int capture_pages(struct memory *memory, const struct subject *subject, const struct thread *thread,
+                         const struct origin *origin)
+{
+    struct ranges kept = {0};
+    int result = find_own(memory, thread);
+
+    if (result < 0) {
+        return result;
+    }
+    if (memory->grows) {
+        kept = areas_common(&origin->process->memory, memory);
+        result = find_fresh(memory, thread, origin, &kept);
+    } else {
+        const struct ranges none = {0};
+        memory->fresh = ranges_either(&memory->own, &none);
+    }
+    result = result < 0 ? result : areas_open_files(memory, thread, &kept);
+    ranges_free(&kept);
+    return result < 0 ? result : copy_fresh(memory, subject);
+}
+
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                   uint64_t injected, struct obstacles *obstacles, struct err *err)
+                   uint64_t injected, const struct origin *origin, struct obstacles *obstacles,
+                   struct err *err)
 {
     int result;
 
     memory->program = -1;
-    if (capture_areas(memory, subject, thread, injected, obstacles, err) < 0) {
+    if (areas_capture(memory, subject, thread, injected, obstacles, err) < 0) {
         return -1;
     }
-    if (obstacles->count > 0) {
-        return 0; /* for nothing */
+    if ((result = capture_map(memory, thread)) == 0 && (result = find_program(memory, thread)) == 0) {
+        memory->grows = can_grow(memory, origin);
     }
-    if ((result = capture_map(memory, thread)) < 0 || (result = capture_pages(memory, subject, thread)) < 0) {
+    if (memory->grows) {
+        fd_close(&memory->program);
+    }
+    if (result < 0 || (result = capture_pages(memory, subject, thread, origin)) < 0) {
         return err_system(err, -result, "copy memory", "process %d", subject->inner);
     }
     return 0;
@@ -355,6 +247,8 @@ void memory_forget_content(struct memory *memory)
         munmap(memory->bytes, memory->byte_count);
         memory->bytes = NULL;
     }
+    ranges_free(&memory->fresh);
+    ranges_free(&memory->gone);
 }
 
 void memory_free(struct memory *memory)
@@ -362,6 +256,6 @@ void memory_free(struct memory *memory)
     memory_forget_content(memory);
     free(memory->areas);
     free(memory->files);
-    free(memory->runs);
+    ranges_free(&memory->own);
     *memory = (struct memory){.program = -1};
 }

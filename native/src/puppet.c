@@ -1,6 +1,7 @@
 #include "puppet.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "fd.h"
 #include "pass.h"
 #include "pool.h"
+#include "sys.h"
 
 #define RSEQ_UNREGISTER 1
 
@@ -192,4 +194,55 @@ void puppet_end(struct puppet *puppet)
     fd_close(&puppet->hand.socket);
     fd_close(&puppet->subject.pidfd);
     fd_close(&puppet->subject.memory);
+}
+
+/* ---- forking ---- */
+
+int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid)
+{
+    struct {
+        struct clone_args args;
+        pid_t pid;
+    } data = {.pid = pid};
+    const uint64_t at = inject_data(inject) + offset;
+
+    data.args = (struct clone_args){
+        .flags = flags,
+        .exit_signal = exit_signal,
+        .set_tid = pid ? at + sizeof data.args : 0,
+        .set_tid_size = pid ? 1 : 0,
+    };
+    int result = subject_write(inject->subject, at, &data, sizeof data);
+    if (result == 0) {
+        inject_add(inject, SYS_clone3, at, sizeof data.args, 0, 0, 0, 0);
+    }
+    return result;
+}
+
+int puppet_fork(struct puppet *puppet, struct puppet *parent, int pid_ns, uint64_t flags, pid_t pid)
+{
+    struct inject *inject = &parent->inject;
+    int number;
+
+    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+    int result = hand_over(&parent->hand, &pid_ns, 1, &number);
+    if (result < 0) {
+        return result;
+    }
+    inject_add(inject, SYS_setns, (uint64_t)number, CLONE_NEWPID, 0, 0, 0, 0);
+    inject_add(inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
+    result = puppet_add_clone(inject, 0, flags, 0, pid);
+    result = result < 0 ? result : inject_run(inject);
+    pid_t born = result == 0 && inject->born_count == 1 ? inject->born[0] : 0;
+    inject_clear(inject);
+    return result < 0 ? result : born ? puppet_take(puppet, parent, born, false) : -ECHILD;
+}
+
+int puppet_own_hand(struct puppet *puppet, const struct puppet *parent)
+{
+    for (int i = 0; i < 2; i++) {
+        inject_add(&puppet->inject, SYS_close, (uint64_t)parent->hand.sockets[i], 0, 0, 0, 0, 0);
+    }
+    int result = inject_run_clear(&puppet->inject);
+    return result < 0 ? result : hand_open(&puppet->hand, &puppet->inject, puppet->subject.pidfd);
 }

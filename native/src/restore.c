@@ -45,6 +45,29 @@ int restore_groups(struct revived *revived)
     return inject_run_clear(inject);
 }
 
+int restore_memory(struct revived *revived)
+{
+    const struct memory *memory = &revived->image->memory;
+    struct inject *inject = &revived->puppet.inject;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < memory->area_count; i++) {
+        const struct area *area = &memory->areas[i];
+        const uint64_t size = area->end - area->start;
+        if (inject->count + 3 > INJECT_CALLS) {
+            result = inject_run_clear(inject);
+        }
+        if (area->looks & LOOK_WIPE_ON_FORK) {
+            inject_add(inject, SYS_madvise, area->start, size, MADV_DONTNEED, 0, 0, 0);
+            inject_add(inject, SYS_madvise, area->start, size, MADV_WIPEONFORK, 0, 0, 0);
+        }
+        if (area->looks & LOOK_NO_FORK) {
+            inject_add(inject, SYS_madvise, area->start, size, MADV_DONTFORK, 0, 0, 0);
+        }
+    }
+    return result < 0 ? result : inject_run_clear(inject);
+}
+
 void restore_limits(const struct revived *revived)
 {
     for (int i = 0; i < (int)RLIM_NLIMITS; i++) {

@@ -19,48 +19,10 @@ static int failed(const struct image_process *process, int result, const char *s
 
 /* ---- forking ---- */
 
-/* The arguments of clone3 in the data of the area, with the wanted pid behind them. */
-static int put_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid)
-{
-    struct {
-        struct clone_args args;
-        pid_t pid;
-    } data = {.pid = pid};
-    const uint64_t at = inject_data(inject) + offset;
-
-    data.args = (struct clone_args){
-        .flags = flags,
-        .exit_signal = exit_signal,
-        .set_tid = at + sizeof data.args,
-        .set_tid_size = 1,
-    };
-    int result = subject_write(inject->subject, at, &data, sizeof data);
-    if (result == 0) {
-        inject_add(inject, SYS_clone3, at, sizeof data.args, 0, 0, 0, 0);
-    }
-    return result;
-}
-
 static int fork_template(struct revived *revived, const struct stage *stage)
 {
-    struct puppet *template = &revived->image->template->puppet;
-    struct inject *inject = &template->inject;
-    int number;
-    int result = hand_over(&template->hand, &stage->cell->pid_ns, 1, &number);
-
-    if (result < 0) {
-        return result;
-    }
-    inject_add(inject, SYS_setns, (uint64_t)number, CLONE_NEWPID, 0, 0, 0, 0);
-    inject_add(inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
-    result = put_clone(inject, 0, CLONE_PARENT, 0, revived->image->pid);
-    if (result < 0 || (result = inject_run(inject)) < 0) {
-        inject_clear(inject);
-        return result;
-    }
-    pid_t born = inject->born_count == 1 ? inject->born[0] : 0;
-    inject_clear(inject);
-    return born ? puppet_take(&revived->puppet, template, born, false) : -ECHILD;
+    return puppet_fork(&revived->puppet, &revived->image->template->puppet, stage->cell->pid_ns, CLONE_PARENT,
+                       revived->image->pid);
 }
 
 /* ---- the cell ---- */
@@ -121,7 +83,7 @@ static int make_threads(struct revived *revived)
         size_t count = 0;
         int result = 0;
         for (; result == 0 && count < THREADS_AT_ONCE && from + count < process->thread_count; count++) {
-            result = put_clone(inject, count * 128, flags, 0, process->threads[from + count].tid);
+            result = puppet_add_clone(inject, count * 128, flags, 0, process->threads[from + count].tid);
         }
         if (result < 0 || (result = inject_run(inject)) < 0 || inject->born_count != count) {
             inject_clear(inject);
@@ -186,7 +148,8 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
     }
     hand_close(&revived->puppet.hand);
     restore_limits(revived);
-    if ((result = restore_signals(revived)) < 0 || (result = restore_threads(revived)) < 0) {
+    if ((result = restore_memory(revived)) < 0 || (result = restore_signals(revived)) < 0 ||
+        (result = restore_threads(revived)) < 0) {
         return failed(process, result, "restore threads", err);
     }
     return 0;

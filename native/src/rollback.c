@@ -4,6 +4,7 @@
 
 #include "fd.h"
 #include "file.h"
+#include "lineage.h"
 #include "process.h"
 #include "rollback.h"
 #include "server.h"
@@ -44,6 +45,7 @@ static void leave(struct sandbox *sandbox, const struct standing *standing)
     files_close_of(sandbox);
     watched_forget(sandbox);
     held_forget(sandbox);
+    lineages_forget(sandbox);
     sandbox->cell = standing->cell;
     sandbox->trees = standing->trees;
     sandbox->cell->init.ended = sandbox_init_ended;
@@ -96,6 +98,7 @@ void sandbox_let_go(struct revived_sandbox *this, struct sandbox *sandbox, struc
         const struct revived *revived = &this->revival.processes[i];
         const struct image_process *image = revived->image;
         pid_t pid = revived->puppet.subject.pid;
+        lineage_begin(sandbox, pid, this->revival.image->id, image->pid);
         if (!image->api_id[0]) {
             continue;
         }

@@ -10,6 +10,7 @@
 #include "fd.h"
 #include "file.h"
 #include "job.h"
+#include "lineage.h"
 #include "process.h"
 #include "server.h"
 #include "tree.h"
@@ -88,6 +89,7 @@ void sandbox_free(struct sandbox *sandbox)
     }
     watched_forget(sandbox);
     held_forget(sandbox);
+    lineages_forget(sandbox);
     chain_free(&sandbox->chain);
     cgroup_remove(&sandbox->cgroup);
     if (sandbox->cell) {
@@ -254,7 +256,7 @@ int op_sandbox_usage(struct request *request, struct err *err)
     return sandbox ? job_start(&request->reply_to, usage_work, sandbox, err) : -1;
 }
 
-static void freeze(const struct sandbox *sandbox, bool frozen)
+static void set_frozen(const struct sandbox *sandbox, bool frozen)
 {
     cleanup_fd fd =
         sandbox->cgroup.v2_fd < 0 ? -1 : openat(sandbox->cgroup.v2_fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
@@ -298,12 +300,12 @@ int sandbox_signal(struct sandbox *sandbox, int signal)
     }
     /* Frozen, nothing forks away from the signal; without a v2 hierarchy more rounds have to do. cgroup.kill would be
      * simpler, but after it the kernel (6.18) kills whatever is later cloned into that cgroup. */
-    freeze(sandbox, true);
+    set_frozen(sandbox, true);
     int count = signal_once(sandbox, st.st_ino, signal);
     while (--rounds > 0) {
         signal_once(sandbox, st.st_ino, signal);
     }
-    freeze(sandbox, false);
+    set_frozen(sandbox, false);
     return count;
 }
 

@@ -1,19 +1,21 @@
 #include "template.h"
 
 #include <linux/prctl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
+#include "areas.h"
 #include "fd.h"
+#include "pool.h"
 
 #define PAGE_BYTES 4096u
 #define TASK_END 0x7ffffffff000ULL
 #define LOWEST 0x100000ULL /* far below where programs are loaded */
 #define STEP 0x100000ULL
-#define PIECES 1024
 #define KERNEL_BYTES (64 * PAGE_BYTES)
 #define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE */
 
@@ -25,6 +27,8 @@ struct build {
     size_t own_count;
     int *files; /* the numbers they have inside */
     uint64_t place;
+    struct ranges kept; /* what a copy of an earlier template has already */
+    int failure;
 };
 
 static int failed(int result, const char *step, struct err *err)
@@ -115,23 +119,6 @@ static int clear(struct build *this)
 
 /* ---- areas ---- */
 
-static bool has_pages(const struct memory *memory, const struct area *area)
-{
-    for (size_t i = 0; i < memory->run_count; i++) {
-        if (memory->runs[i].start < area->end && area->start < memory->runs[i].end) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* What is to be written to must be writable for that long. */
-static int first_protection(const struct memory *memory, const struct area *area)
-{
-    return !area->shared && has_pages(memory, area) ? area->protection | PROT_READ | PROT_WRITE
-                                                    : area->protection;
-}
-
 static int flags_of(const struct area *area)
 {
     return MAP_FIXED | (area->shared ? MAP_SHARED : MAP_PRIVATE) |
@@ -140,93 +127,145 @@ static int flags_of(const struct area *area)
            (area->looks & LOOK_NO_RESERVE ? MAP_NORESERVE : 0);
 }
 
+static const struct {
+    unsigned look;
+    int advice;
+} advices[] = {{LOOK_NO_DUMP, MADV_DONTDUMP},   {LOOK_HUGE, MADV_HUGEPAGE},
+               {LOOK_NO_HUGE, MADV_NOHUGEPAGE}, {LOOK_MERGEABLE, MADV_MERGEABLE},
+               {LOOK_RANDOM, MADV_RANDOM},      {LOOK_SEQUENTIAL, MADV_SEQUENTIAL}};
+#define ADVICES (sizeof advices / sizeof *advices)
+
+/* What fork would leave out or wipe it is told to in the revived process only. */
+static int map_piece(struct build *this, const struct area *area, const struct range *piece)
+{
+    const uint64_t size = piece->end - piece->start;
+    int result = make_room(this, 1 + ADVICES);
+
+    if (result < 0) {
+        return result;
+    }
+    inject_add(this->inject, SYS_mmap, piece->start, size, (uint64_t)area->protection,
+               (uint64_t)flags_of(area),
+               area->kind == AREA_FILE ? (uint64_t)this->files[area->file] : (uint64_t)-1,
+               area->kind == AREA_FILE ? area->offset + (piece->start - area->start) : 0);
+    for (size_t i = 0; i < ADVICES; i++) {
+        if (area->looks & advices[i].look) {
+            inject_add(this->inject, SYS_madvise, piece->start, size, (uint64_t)advices[i].advice, 0, 0, 0);
+        }
+    }
+    return 0;
+}
+
+/* What the template does not have already. */
 static int map_areas(struct build *this)
 {
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < this->memory->area_count; i++) {
         const struct area *area = &this->memory->areas[i];
+        const struct ranges whole = {.list = &(struct range){area->start, area->end}, .count = 1};
         if (area->kind == AREA_KERNEL) {
             continue;
         }
+        struct ranges missing = ranges_without(&whole, &this->kept);
+        for (size_t j = 0; result == 0 && j < missing.count; j++) {
+            result = map_piece(this, area, &missing.list[j]);
+        }
+        ranges_free(&missing);
+    }
+    return result < 0 ? result : run(this);
+}
+
+static int call_for_each(struct build *this, const struct ranges *ranges, long number, uint64_t third)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < ranges->count; i++) {
+        const struct range *range = &ranges->list[i];
         if ((result = make_room(this, 1)) == 0) {
-            inject_add(this->inject, SYS_mmap, area->start, area->end - area->start,
-                       (uint64_t)first_protection(this->memory, area), (uint64_t)flags_of(area),
-                       area->kind == AREA_FILE ? (uint64_t)this->files[area->file] : (uint64_t)-1,
-                       area->offset * (area->kind == AREA_FILE));
+            inject_add(this->inject, number, range->start, range->end - range->start, third, 0, 0, 0);
         }
     }
     return result < 0 ? result : run(this);
 }
 
-static const struct {
-    unsigned look;
-    int advice;
-} advices[] = {{LOOK_NO_FORK, MADV_DONTFORK},   {LOOK_WIPE_ON_FORK, MADV_WIPEONFORK},
-               {LOOK_NO_DUMP, MADV_DONTDUMP},   {LOOK_HUGE, MADV_HUGEPAGE},
-               {LOOK_NO_HUGE, MADV_NOHUGEPAGE}, {LOOK_MERGEABLE, MADV_MERGEABLE},
-               {LOOK_RANDOM, MADV_RANDOM},      {LOOK_SEQUENTIAL, MADV_SEQUENTIAL}};
-#define ADVICES (sizeof advices / sizeof *advices)
-
-static int finish_areas(struct build *this)
+static void change_access(void *owner, const struct area *left, const struct area *right, uint64_t start,
+                          uint64_t end)
 {
-    int result = 0;
+    struct build *this = owner;
 
-    for (size_t i = 0; result == 0 && i < this->memory->area_count; i++) {
-        const struct area *area = &this->memory->areas[i];
-        const uint64_t size = area->end - area->start;
-        if (area->kind == AREA_KERNEL || (result = make_room(this, ADVICES + 1)) < 0) {
-            continue;
-        }
-        if (first_protection(this->memory, area) != area->protection) {
-            inject_add(this->inject, SYS_mprotect, area->start, size, (uint64_t)area->protection, 0, 0, 0);
-        }
-        for (size_t j = 0; j < ADVICES; j++) {
-            if (area->looks & advices[j].look) {
-                inject_add(this->inject, SYS_madvise, area->start, size, (uint64_t)advices[j].advice, 0, 0,
-                           0);
-            }
+    if (left->kind != AREA_KERNEL && left->protection != right->protection && this->failure == 0 &&
+        (this->failure = make_room(this, 1)) == 0) {
+        inject_add(this->inject, SYS_mprotect, start, end - start, (uint64_t)right->protection, 0, 0, 0);
+    }
+}
+
+/* Of a template that is a copy of an earlier one: takes away what the process no longer has. */
+static int shrink(struct build *this, const struct memory *before)
+{
+    struct ranges all = {0};
+
+    for (size_t i = 0; i < before->area_count; i++) {
+        if (before->areas[i].kind != AREA_KERNEL) {
+            ranges_append(&all, before->areas[i].start, before->areas[i].end);
         }
     }
-    return result < 0 ? result : run(this);
+    struct ranges unmapped = ranges_without(&all, &this->kept);
+    int result = call_for_each(this, &unmapped, SYS_munmap, 0);
+    ranges_free(&all);
+    ranges_free(&unmapped);
+    if (result < 0 || (result = call_for_each(this, &this->memory->gone, SYS_madvise, MADV_DONTNEED)) < 0) {
+        return result;
+    }
+    areas_each_common(before, this->memory, change_access, this);
+    return this->failure < 0 ? this->failure : run(this);
 }
 
 /* ---- pages ---- */
 
+static struct ranges writable_areas(const struct memory *memory)
+{
+    struct ranges writable = {0};
+
+    for (size_t i = 0; i < memory->area_count; i++) {
+        if (memory->areas[i].kind != AREA_KERNEL && (memory->areas[i].protection & PROT_WRITE)) {
+            ranges_append(&writable, memory->areas[i].start, memory->areas[i].end);
+        }
+    }
+    return writable;
+}
+
 /* The kernel makes pages faster many at a time than one at each fault. */
 static int populate(struct build *this)
 {
-    int result = 0;
+    struct ranges writable = writable_areas(this->memory);
+    struct ranges pages = ranges_both(&this->memory->fresh, &writable);
+    int result = call_for_each(this, &pages, SYS_madvise, POPULATE_WRITE);
 
-    for (size_t i = 0; result == 0 && i < this->memory->run_count; i++) {
-        const struct page_run *run_at = &this->memory->runs[i];
-        if ((result = make_room(this, 1)) == 0) {
-            inject_add(this->inject, SYS_madvise, run_at->start, run_at->end - run_at->start, POPULATE_WRITE,
-                       0, 0, 0);
-        }
-    }
-    return result < 0 ? result : run(this);
+    ranges_free(&writable);
+    ranges_free(&pages);
+    return result;
 }
 
+/* By the memory file also what the program itself may not write. */
 static int write_pages(struct build *this)
 {
     const struct memory *memory = this->memory;
-    static struct iovec remote[PIECES];
+    const pid_t pid = this->template->puppet.subject.pid;
+    size_t at = 0;
 
-    for (size_t done = 0; done < memory->run_count;) {
-        size_t count = 0, bytes = 0;
-        const size_t from = memory->runs[done].at;
-        while (count < PIECES && done < memory->run_count && bytes < (1u << 30)) {
-            const struct page_run *run_at = &memory->runs[done++];
-            remote[count++] =
-                (struct iovec){.iov_base = (void *)run_at->start, .iov_len = run_at->end - run_at->start};
-            bytes += run_at->end - run_at->start;
+    for (size_t i = 0; i < memory->fresh.count; i++) {
+        const struct range *range = &memory->fresh.list[i];
+        const size_t bytes = range->end - range->start;
+        const struct iovec local = {.iov_base = memory->bytes + at, .iov_len = bytes};
+        const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
+        if (process_vm_writev(pid, &local, 1, &remote, 1, 0) != (ssize_t)bytes) {
+            int result = subject_write(this->inject->subject, range->start, memory->bytes + at, bytes);
+            if (result < 0) {
+                return result;
+            }
         }
-        const struct iovec local = {.iov_base = memory->bytes + from, .iov_len = bytes};
-        ssize_t wrote = process_vm_writev(this->template->puppet.subject.pid, &local, 1, remote, count, 0);
-        if (wrote != (ssize_t)bytes) {
-            return wrote < 0 ? -errno : -EFAULT;
-        }
+        at += bytes;
     }
     return 0;
 }
@@ -255,48 +294,71 @@ static int set_map(struct build *this, int program)
 
 /* ---- the whole ---- */
 
-static int close_all(struct build *this, size_t count)
+/* The files of new areas, and last the program's, where it is not the template's own. */
+static int bring_files(struct build *this, int *program)
+{
+    const struct memory *memory = this->memory;
+    int *fds = malloc((memory->file_count + 1) * sizeof *fds);
+    int *numbers = malloc((memory->file_count + 1) * sizeof *numbers);
+    size_t count = 0, next = 0;
+
+    this->files = calloc(memory->file_count + 1, sizeof *this->files);
+    if (!fds || !numbers || !this->files) {
+        die("out of memory");
+    }
+    for (size_t i = 0; i < memory->file_count; i++) {
+        if (memory->files[i].fd >= 0) {
+            fds[count++] = memory->files[i].fd;
+        }
+    }
+    if (memory->program >= 0) {
+        fds[count++] = memory->program;
+    }
+    int result = hand_over(&this->template->puppet.hand, fds, count, numbers);
+    for (size_t i = 0; result == 0 && i < memory->file_count; i++) {
+        this->files[i] = memory->files[i].fd >= 0 ? numbers[next++] : -1;
+    }
+    *program = result == 0 && memory->program >= 0 ? numbers[next] : -1;
+    free(fds);
+    free(numbers);
+    return result;
+}
+
+static int close_files(struct build *this, int program)
 {
     int result = 0;
 
-    for (size_t i = 0; result == 0 && i < count; i++) {
-        if ((result = make_room(this, 1)) == 0) {
-            inject_add_free(this->inject, SYS_close, (uint64_t)this->files[i], 0, 0, 0, 0, 0);
+    for (size_t i = 0; result == 0 && i < this->memory->file_count; i++) {
+        if (this->files[i] >= 0 && (result = make_room(this, 1)) == 0) {
+            inject_add(this->inject, SYS_close, (uint64_t)this->files[i], 0, 0, 0, 0, 0);
         }
+    }
+    if (result == 0 && program >= 0 && (result = make_room(this, 1)) == 0) {
+        inject_add(this->inject, SYS_close, (uint64_t)program, 0, 0, 0, 0, 0);
     }
     return result < 0 ? result : run(this);
 }
 
 static int fill(struct build *this, struct err *err)
 {
-    const struct memory *memory = this->memory;
-    const size_t count = memory->file_count + 1;
-    int *fds = malloc(count * sizeof *fds), result;
+    int program;
+    int result = bring_files(this, &program);
 
-    this->files = calloc(count, sizeof *this->files);
-    if (!fds || !this->files) {
-        die("out of memory");
-    }
-    for (size_t i = 0; i < memory->file_count; i++) {
-        fds[i] = memory->files[i].fd;
-    }
-    fds[count - 1] = memory->program;
-    result = hand_over(&this->template->puppet.hand, fds, count, this->files);
-    free(fds);
     if (result < 0 || (result = map_areas(this)) < 0) {
         return failed(result, "map memory", err);
     }
     if ((result = populate(this)) < 0 || (result = write_pages(this)) < 0) {
         return failed(result, "fill memory", err);
     }
-    if ((result = finish_areas(this)) < 0 || (result = set_map(this, this->files[count - 1])) < 0) {
+    if ((result = set_map(this, program)) < 0 || (result = close_files(this, program)) < 0) {
         return failed(result, "finish memory", err);
     }
-    result = close_all(this, count);
-    return result < 0 ? failed(result, "close files", err) : 0;
+    return 0;
 }
 
-static int build(struct build *this, struct err *err)
+/* ---- from nothing, or from an earlier one ---- */
+
+static int begin_empty(struct build *this, struct err *err)
 {
     struct puppet *puppet = &this->template->puppet;
     int result;
@@ -310,13 +372,28 @@ static int build(struct build *this, struct err *err)
     if ((result = clear(this)) < 0) {
         return failed(result, "clear memory", err);
     }
-    if ((result = hand_open(&puppet->hand, this->inject, puppet->subject.pidfd)) < 0) {
-        return failed(result, "make socket", err);
-    }
-    return fill(this, err);
+    result = hand_open(&puppet->hand, this->inject, puppet->subject.pidfd);
+    return result < 0 ? failed(result, "make socket", err) : 0;
 }
 
-struct template *template_build(struct memory *memory, struct err *err)
+static int begin_grown(struct build *this, const struct image_process *origin, struct err *err)
+{
+    struct puppet *puppet = &this->template->puppet;
+    int result = puppet_fork(puppet, &origin->template->puppet, pool_pid_namespace(), CLONE_PARENT, 0);
+
+    if (result < 0) {
+        return failed(result, "fork template", err);
+    }
+    this->inject = &puppet->inject;
+    if ((result = puppet_own_hand(puppet, &origin->template->puppet)) < 0) {
+        return failed(result, "make socket", err);
+    }
+    this->kept = areas_common(&origin->memory, this->memory);
+    result = shrink(this, &origin->memory);
+    return result < 0 ? failed(result, "change memory", err) : 0;
+}
+
+struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err)
 {
     struct build this = {.memory = memory, .template = calloc(1, sizeof *this.template)};
 
@@ -324,8 +401,12 @@ struct template *template_build(struct memory *memory, struct err *err)
         die("out of memory");
     }
     this.template->puppet.hand.socket = -1;
-    int result = build(&this, err);
+    int result = memory->grows && !origin ? err_set(err, ERR_NO_IMAGE, "the state it grows from is gone")
+                 : memory->grows          ? begin_grown(&this, origin, err)
+                                          : begin_empty(&this, err);
+    result = result < 0 ? result : fill(&this, err);
     free(this.files);
+    ranges_free(&this.kept);
     if (result < 0) {
         template_free(this.template);
         return NULL;

@@ -1,0 +1,28 @@
+/* What live processes have come from: which of their pages are still those of a template. */
+#pragma once
+
+#include "image.h"
+#include "inject.h"
+
+struct lineage {
+    pid_t pid; /* as the engine sees it */
+    int pidfd;
+    char image[ID_MAX + 1]; /* its state there is that of the process `inner` */
+    pid_t inner;
+    int watch; /* a userfaultfd: knows the pages written since then; -1: pages it has in common with the template are
+                  the same page frames */
+    struct lineage *next;
+};
+
+/* Of a frozen process; NULL when it has come from no checkpoint that is there. */
+struct lineage *lineage_of(struct sandbox *sandbox, pid_t pid);
+/* The process of an image that it came from; NULL when that is gone. */
+const struct image_process *lineage_origin(const struct lineage *lineage);
+/* It has just been revived from there. */
+void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner);
+/* The process stands as it is in the image, and all its pages are watched from now on. Where the kernel cannot do that,
+ * its lineage ends. */
+void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,
+                   const char *image);
+void lineage_end(struct sandbox *sandbox, pid_t pid);
+void lineages_forget(struct sandbox *sandbox);

@@ -1,0 +1,164 @@
+#include "lineage.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/syscall.h>
+
+#include "areas.h"
+#include "fd.h"
+#include "pages.h"
+
+/* Of kernels since 6.7, for headers that do not have them yet. */
+#define WATCH_UNPOPULATED (1ULL << 13)
+#define WATCH_BY_KERNEL (1ULL << 15)
+#define USER_MODE_ONLY 1
+
+static void lineage_free(struct lineage *lineage)
+{
+    fd_close(&lineage->pidfd);
+    fd_close(&lineage->watch);
+    free(lineage);
+}
+
+static bool has_ended(const struct lineage *lineage)
+{
+    struct pollfd ended = {.fd = lineage->pidfd, .events = POLLIN};
+
+    return poll(&ended, 1, 0) != 0;
+}
+
+/* Forgets those of processes that have ended on the way, whose numbers may be others'. */
+struct lineage *lineage_of(struct sandbox *sandbox, pid_t pid)
+{
+    for (struct lineage **link = &sandbox->lineages; *link;) {
+        struct lineage *lineage = *link;
+        if (has_ended(lineage)) {
+            *link = lineage->next;
+            lineage_free(lineage);
+        } else if (lineage->pid == pid) {
+            return lineage;
+        } else {
+            link = &lineage->next;
+        }
+    }
+    return NULL;
+}
+
+const struct image_process *lineage_origin(const struct lineage *lineage)
+{
+    const struct image *image = lineage ? image_find(lineage->image) : NULL;
+
+    for (size_t i = 0; image && i < image->process_count; i++) {
+        if (image->processes[i].pid == lineage->inner) {
+            return &image->processes[i];
+        }
+    }
+    return NULL;
+}
+
+void lineage_end(struct sandbox *sandbox, pid_t pid)
+{
+    for (struct lineage **link = &sandbox->lineages; *link; link = &(*link)->next) {
+        struct lineage *lineage = *link;
+        if (lineage->pid == pid) {
+            *link = lineage->next;
+            lineage_free(lineage);
+            return;
+        }
+    }
+}
+
+void lineages_forget(struct sandbox *sandbox)
+{
+    while (sandbox->lineages) {
+        lineage_end(sandbox, sandbox->lineages->pid);
+    }
+}
+
+static struct lineage *lineage_new(struct sandbox *sandbox, pid_t pid, pid_t inner)
+{
+    struct lineage *lineage = calloc(1, sizeof *lineage);
+
+    if (!lineage) {
+        die("out of memory");
+    }
+    *lineage = (struct lineage){
+        .pid = pid, .inner = inner, .pidfd = pidfd_open(pid, 0), .watch = -1, .next = sandbox->lineages};
+    sandbox->lineages = lineage;
+    return lineage;
+}
+
+void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner)
+{
+    struct lineage *lineage = lineage_new(sandbox, pid, inner);
+
+    strcpy(lineage->image, image);
+}
+
+/* ---- watching ---- */
+
+/* Made by the process, for its memory; the engine takes it out. */
+static int make_watch(struct inject *inject)
+{
+    inject_clear(inject);
+    inject_add(inject, SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | USER_MODE_ONLY, 0, 0, 0, 0, 0);
+    int result = inject_run(inject);
+    int number = (int)inject->calls[0].result;
+    inject_clear(inject);
+    if (result < 0) {
+        return result;
+    }
+    int watch = pidfd_getfd(inject->subject->pidfd, number, 0);
+    int failure = errno;
+    inject_add(inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
+    inject_run_clear(inject);
+    struct uffdio_api api = {.api = UFFD_API, .features = WATCH_UNPOPULATED | WATCH_BY_KERNEL};
+    if (watch >= 0 && ioctl(watch, UFFDIO_API, &api) < 0) {
+        failure = errno;
+        fd_close(&watch);
+    }
+    return watch < 0 ? -failure : watch;
+}
+
+/* What is not watched counts as written. */
+static void watch_areas(int watch, const struct memory *memory)
+{
+    struct ranges areas = areas_private(memory);
+
+    for (size_t i = 0; i < areas.count; i++) {
+        struct uffdio_register some = {
+            .range = {.start = areas.list[i].start, .len = areas.list[i].end - areas.list[i].start},
+            .mode = UFFDIO_REGISTER_MODE_WP,
+        };
+        ioctl(watch, UFFDIO_REGISTER, &some);
+    }
+    ranges_free(&areas);
+}
+
+void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,
+                   const char *image)
+{
+    const struct subject *subject = inject->subject;
+    struct lineage *lineage = lineage_of(sandbox, subject->pid);
+
+    if (!lineage) {
+        lineage = lineage_new(sandbox, subject->pid, subject->inner);
+    }
+    if (lineage->watch < 0) {
+        lineage->watch = make_watch(inject);
+    }
+    if (lineage->watch >= 0) {
+        watch_areas(lineage->watch, memory);
+    }
+    if (lineage->watch < 0 || pages_protect(subject->pid) < 0) {
+        lineage_end(sandbox, subject->pid);
+        return;
+    }
+    lineage->inner = subject->inner;
+    strcpy(lineage->image, image);
+}

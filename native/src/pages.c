@@ -1,0 +1,107 @@
+#include "pages.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+
+#include "fd.h"
+#include "pagemap.h"
+
+#define PAGE_BYTES 4096u
+#define REGIONS 4096
+#define ENTRIES 2048
+#define TASK_END 0x7ffffffff000ULL
+
+static int open_pagemap(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/pagemap", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* `wanted`: a category more that all must have. */
+static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found)
+{
+    static struct pagemap_region regions[REGIONS];
+    struct pagemap_scan scan = {
+        .size = sizeof scan,
+        .flags = flags,
+        .end = TASK_END,
+        .regions = (uintptr_t)regions,
+        .region_max = REGIONS,
+        .category_inverted = PAGEMAP_FILE | PAGEMAP_ZERO,
+        .category_mask = PAGEMAP_FILE | PAGEMAP_ZERO | wanted,
+        .category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
+        .return_mask = PAGEMAP_PRESENT,
+    };
+    cleanup_fd fd = open_pagemap(pid);
+
+    if (fd < 0) {
+        return fd;
+    }
+    for (;;) {
+        int count = ioctl(fd, PAGEMAP_SCAN_CALL, &scan);
+        if (count < 0) {
+            return -errno;
+        }
+        for (int i = 0; found && i < count; i++) {
+            ranges_append(found, regions[i].start, regions[i].end);
+        }
+        if (count < REGIONS) {
+            return 0;
+        }
+        scan.start = scan.walk_end;
+    }
+}
+
+int pages_own(pid_t pid, struct ranges *own)
+{
+    return scan(pid, 0, 0, own);
+}
+
+int pages_written(pid_t pid, struct ranges *written)
+{
+    return scan(pid, 0, PAGEMAP_WRITTEN, written);
+}
+
+int pages_protect(pid_t pid)
+{
+    return scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, NULL);
+}
+
+/* What an entry tells of where a page is: in memory or swapped out. */
+static bool is_same_frame(uint64_t a, uint64_t b)
+{
+    const uint64_t where = 3ULL << 62 | ((1ULL << 55) - 1);
+
+    return (a & where) == (b & where) && (a & 3ULL << 62) && (a & ((1ULL << 55) - 1));
+}
+
+int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *shared)
+{
+    static uint64_t left[ENTRIES], right[ENTRIES];
+    cleanup_fd first = open_pagemap(a), second = open_pagemap(b);
+
+    if (first < 0 || second < 0) {
+        return first < 0 ? first : second;
+    }
+    for (size_t i = 0; i < within->count; i++) {
+        for (uint64_t at = within->list[i].start; at < within->list[i].end;) {
+            const uint64_t pages = (within->list[i].end - at) / PAGE_BYTES;
+            const size_t count = pages < ENTRIES ? pages : ENTRIES, bytes = count * sizeof *left;
+            const off_t offset = (off_t)(at / PAGE_BYTES * sizeof *left);
+            if (pread(first, left, bytes, offset) != (ssize_t)bytes ||
+                pread(second, right, bytes, offset) != (ssize_t)bytes) {
+                return -EIO;
+            }
+            for (size_t j = 0; j < count; j++, at += PAGE_BYTES) {
+                if (is_same_frame(left[j], right[j])) {
+                    ranges_append(shared, at, at + PAGE_BYTES);
+                }
+            }
+        }
+    }
+    return 0;
+}
