@@ -40,6 +40,8 @@ void arch_restart_call(struct arch_regs *regs);
 
 /* A program of another word size, whose system calls have other numbers. */
 bool arch_is_foreign(const struct arch_regs *regs);
+/* Its segments are not those every program has. */
+bool arch_has_segments(const struct arch_regs *regs);
 /* The address the thread goes on at. */
 uint64_t arch_ip(const struct arch_regs *regs);
 void arch_set_ip(struct arch_regs *regs, uint64_t ip);

@@ -13,3 +13,21 @@ int handles_capture(struct image *image, struct image_process *process, const st
 /* When that was done for all: what of one thing depends on others. */
 int handles_complete(struct image *image, const struct move *move, struct obstacles *obstacles,
                      struct err *err);
+
+/* The parts of it that look at a process; each 0 or -errno. */
+
+/* capture_thread.c: those that are there, the process's first one first, and which signals wait for it alone. */
+int threads_capture(struct image_process *process, const struct subject *subject, struct inject *inject,
+                    struct obstacles *obstacles);
+/* capture_credentials.c; `status` is what /proc tells of the thread. */
+int credentials_capture(struct credentials *credentials, pid_t tid, const char *status);
+/* capture_signals.c. */
+int pending_capture(struct pending *pending, pid_t tid, const char *status, bool of_process);
+/* Handlers, what waits for the whole process, and timers: what is due does not slip between the last two. */
+int signals_capture(struct image_process *process, const struct subject *subject, struct inject *inject,
+                    struct obstacles *obstacles);
+
+/* What /proc says, whole. NULL when the thread is gone. Good until the next call. */
+const char *status_read(pid_t tid);
+/* What follows the key; "" without it. */
+const char *status_after(const char *status, const char *key);

@@ -12,6 +12,11 @@
  * not suspended here: a thread that is seized runs on for a moment. */
 #define FREEZE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)
 
+/* System calls handed to a handler of the program's own, as the kernel tells and takes it. */
+struct call_dispatch {
+    uint64_t mode, selector, offset, length;
+};
+
 struct thread {
     pid_t tid;             /* as the engine sees it */
     pid_t inner;           /* as it sees itself */
@@ -24,6 +29,7 @@ struct thread {
     uint64_t mask;    /* blocked signals */
     uint64_t pending; /* signals that wait for it or for its process */
     struct urgency urgency;
+    struct call_dispatch dispatch;
 };
 
 /* A frozen process. */
@@ -78,6 +84,9 @@ bool thread_is_capable(const struct thread *thread, int capability);
 /* While something is frozen, what the engine waits for is interrupted every few milliseconds: a thread that runs another
  * program may hold it up for ever. Not to be let in where files are opened: overlayfs fails that with EINTR. */
 void ticks_let_in(bool in);
+/* 0 or -errno; on kernels that do not tell it is taken for off. */
+int thread_get_dispatch(const struct thread *thread, struct call_dispatch *dispatch);
+int thread_set_dispatch(const struct thread *thread, const struct call_dispatch *dispatch);
 /* Fills in `inner` and `pending` of a frozen thread. 0 or -errno. */
 int thread_look(struct thread *thread);
 /* A thread that is there and can be asked to do something for its process; NULL when the process is gone. */

@@ -5,10 +5,10 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <time.h>
 
-#include "arch.h"
+#include "freeze.h"
 #include "ranges.h"
-#include "sandbox.h"
 
 /* ---- memory ---- */
 
@@ -27,6 +27,8 @@ enum area_look {
     LOOK_NO_RESERVE = 1 << 8,
     LOOK_RANDOM = 1 << 9,
     LOOK_SEQUENTIAL = 1 << 10,
+    LOOK_LOCKED_LATER = 1 << 11, /* as pages come */
+    LOOK_DROPPABLE = 1 << 12,
 };
 
 struct area {
@@ -58,11 +60,45 @@ struct memory {
     struct prctl_mm_map map; /* its pointer to auxv is not used */
     uint8_t auxv[1024];
     size_t auxv_size;
+    int locks_future; /* for mlockall */
     uint64_t program_device, program_inode;
     int program; /* /proc/PID/exe, until the template is built; -1: the one that the template has already */
 };
 
 /* ---- threads and processes ---- */
+
+/* A filter of system calls that the program itself has added. */
+struct image_filter {
+    uint16_t length;
+    unsigned flags;
+    struct sock_filter *code;
+};
+
+struct credentials {
+    uint32_t uids[4], gids[4]; /* real, effective, saved, of files */
+    uint32_t *groups;
+    size_t group_count;
+    uint64_t inheritable, permitted, effective, bounding, ambient;
+    unsigned securebits;
+    bool no_new_privileges;
+    struct image_filter *filters; /* the oldest first */
+    size_t filter_count;
+};
+
+/* Signals that wait, in their order. */
+struct pending {
+    siginfo_t *list;
+    size_t count;
+};
+
+/* How a thread is scheduled. */
+struct turn {
+    struct scheduling scheduling;
+    int nice, io_priority;
+    uint64_t processors[16];
+    size_t processors_size;
+    uint64_t timer_slack;
+};
 
 struct image_thread {
     pid_t tid; /* inside, as all ids are */
@@ -75,17 +111,24 @@ struct image_thread {
     uint64_t rseq;
     uint32_t rseq_size, rseq_signature;
     char name[16];
+    bool ended; /* the first one, which others have outlived: it has an id and nothing else */
+    struct credentials credentials;
+    struct pending pending;
+    struct turn turn;
+    struct call_dispatch dispatch;
+    int parent_death_signal, time_stamps;
+    unsigned personality;
 };
 
 struct unit; /* move.h */
 
-struct credentials {
-    uint32_t uids[4], gids[4]; /* real, effective, saved, of files */
-    uint32_t *groups;
-    size_t group_count;
-    uint64_t inheritable, permitted, effective, bounding, ambient;
-    unsigned securebits;
-    bool no_new_privileges;
+/* A POSIX timer. */
+struct image_timer {
+    int id, clock, notify, signal;
+    pid_t tid; /* of SIGEV_THREAD_ID */
+    uint64_t value;
+    struct itimerspec left;
+    bool has_fired; /* its signal waits */
 };
 
 /* The kernel's struct sigaction. */
@@ -124,12 +167,17 @@ struct image_process {
     struct image_thread *threads;
     size_t thread_count;
     struct memory memory;
-    struct credentials credentials;
     struct signal_action actions[64];
+    struct pending pending;
     struct rlimit limits[RLIM_NLIMITS];
-    struct itimerval timers[3];
+    struct itimerval intervals[3];
+    struct image_timer *timers;
+    size_t timer_count;
     mode_t umask;
-    int dumpable, nice;
+    int dumpable;
+    int no_huge_pages, no_new_code, merges, reaps_orphans; /* as prctl gives and takes them */
+    int oom_score_adjust;
+    unsigned core_filter;
     struct image_descriptor *descriptors;
     size_t descriptor_count;
     size_t root, directory;    /* handles; SIZE_MAX: the root of the sandbox */
@@ -164,5 +212,6 @@ struct image *image_find(const char *id);
 /* What its template grows from; NULL when that is nothing, or gone. */
 const struct image_process *image_origin(const struct image_process *process);
 void image_free(struct image *image);
+void image_process_free(struct image_process *process);
 void memory_forget_content(struct memory *memory);
 void memory_free(struct memory *memory);

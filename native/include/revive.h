@@ -9,6 +9,7 @@ struct revived {
     struct puppet puppet; /* its first thread */
     struct puppet *threads;
     size_t thread_count;
+    size_t common_filters; /* that all threads have of its filters of system calls */
 };
 
 /* Of an object of the image. */
@@ -46,12 +47,21 @@ void revival_end(struct revival *revival);
 
 /* The parts of it; each 0 or -errno. */
 
-/* restore.c: sessions, signals, limits; then each thread as it was, the area gone. */
+/* restore.c: sessions; what a fork does not take along of memory; limits and options. */
 int restore_groups(struct revived *revived);
-int restore_signals(struct revived *revived);
-/* What fork leaves out or wipes in the program's own children. */
 int restore_memory(struct revived *revived);
-void restore_limits(const struct revived *revived);
+int restore_process(struct revived *revived);
+/* restore_credentials.c: filters before there are threads; ids and capabilities of each. */
+int restore_filters(struct revived *revived);
+int restore_credentials(const struct revived *revived, struct inject *inject,
+                        const struct credentials *wanted);
+/* restore_signals.c. `restore_pending` and `restore_running_timers` while all signals are blocked. */
+int restore_signals(struct revived *revived);
+int restore_timers(struct revived *revived);
+int restore_mask(const struct puppet *puppet, uint64_t mask);
+int restore_pending(struct puppet *puppet, const struct pending *pending, bool of_process);
+int restore_running_timers(struct revived *revived);
+/* restore_thread.c: each thread as it was, then the process, the area gone. */
 int restore_threads(struct revived *revived);
 /* bring.c: what it has open, and where it stands. Everything is opened while it still has the root of the sandbox. */
 int bring_open(struct revival *revival, struct revived *revived, const struct stage *stage);

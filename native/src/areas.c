@@ -44,10 +44,11 @@ static bool parse_line(char *text, struct line *line)
 static const struct {
     char name[4];
     unsigned look;
-} looks[] = {{" gd", LOOK_GROWS_DOWN},   {" lo", LOOK_LOCKED},    {" dc", LOOK_NO_FORK},
-             {" wf", LOOK_WIPE_ON_FORK}, {" dd", LOOK_NO_DUMP},   {" hg", LOOK_HUGE},
-             {" nh", LOOK_NO_HUGE},      {" mg", LOOK_MERGEABLE}, {" nr", LOOK_NO_RESERVE},
-             {" rr", LOOK_RANDOM},       {" sr", LOOK_SEQUENTIAL}};
+} looks[] = {{" gd", LOOK_GROWS_DOWN},   {" lo", LOOK_LOCKED},     {" dc", LOOK_NO_FORK},
+             {" wf", LOOK_WIPE_ON_FORK}, {" dd", LOOK_NO_DUMP},    {" hg", LOOK_HUGE},
+             {" nh", LOOK_NO_HUGE},      {" mg", LOOK_MERGEABLE},  {" nr", LOOK_NO_RESERVE},
+             {" rr", LOOK_RANDOM},       {" sr", LOOK_SEQUENTIAL}, {" lf", LOOK_LOCKED_LATER},
+             {" dp", LOOK_DROPPABLE}};
 
 static unsigned parse_looks(const char *flags)
 {
@@ -65,6 +66,7 @@ static const char *why_not(const char *flags)
     return strstr(flags, " io") || strstr(flags, " pf") ? "it maps a device"
            : strstr(flags, " ht")                       ? "it maps huge pages of a file system"
            : strstr(flags, " sl")                       ? "it has sealed memory"
+           : strstr(flags, " ss")                       ? "it has a shadow stack"
                                                         : NULL;
 }
 
@@ -102,8 +104,13 @@ static int add_area(struct memory *memory, uint64_t injected, const struct line 
         .looks = parse_looks(flags),
     };
 
-    if (strcmp(line->name, "[vsyscall]") == 0 ||
-        (line->start >= injected && line->end <= injected + INJECT_AREA_BYTES)) {
+    if (strcmp(line->name, "[vsyscall]") == 0) {
+        return 0;
+    }
+    if (line->start >= injected && line->end <= injected + INJECT_AREA_BYTES) {
+        /* what was mapped last is locked only where all that comes is */
+        memory->locks_future = area.looks & LOOK_LOCKED ? MCL_FUTURE : 0;
+        memory->locks_future |= area.looks & LOOK_LOCKED_LATER ? MCL_ONFAULT : 0;
         return 0;
     }
     if (is_kernels(line)) {

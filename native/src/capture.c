@@ -1,12 +1,10 @@
 #include "capture.h"
 
 #include <fcntl.h>
-#include <linux/capability.h>
-#include <linux/ptrace.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 #include "fd.h"
@@ -14,11 +12,29 @@
 #include "memory.h"
 #include "process.h"
 
-#define SIGNALS 64
+#define GET_NO_NEW_CODE 66   /* PR_GET_MDWE, since Linux 6.3 */
+#define GET_MERGES 68        /* PR_GET_MEMORY_MERGE, since Linux 6.4 */
+#define STATUS_MAX (1 << 20) /* the groups alone may be 65536 */
 
 /* ---- what /proc tells ---- */
 
-static const char *line_after(const char *status, const char *key)
+const char *status_read(pid_t tid)
+{
+    static char status[STATUS_MAX];
+    char path[64];
+    size_t length = 0;
+    ssize_t got;
+
+    snprintf(path, sizeof path, "/proc/%d/status", tid);
+    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (got = read(fd, status + length, STATUS_MAX - 1 - length)) > 0) {
+        length += (size_t)got;
+    }
+    status[length] = '\0';
+    return length > 0 ? status : NULL;
+}
+
+const char *status_after(const char *status, const char *key)
 {
     const char *at = strstr(status, key);
 
@@ -36,184 +52,20 @@ static pid_t last_number(const char *line)
     return last;
 }
 
-/* Of the ids of the host those of the sandbox. */
-static uint32_t inner_id(uint32_t id)
+static long read_number(pid_t tid, const char *name, int base)
 {
-    return id - engine.uid_base;
-}
+    char path[64], text[32];
 
-static void parse_ids(const char *line, uint32_t ids[4])
-{
-    for (int i = 0; i < 4; i++) {
-        char *end;
-        ids[i] = inner_id((uint32_t)strtoul(line, &end, 10));
-        line = end;
-    }
-}
-
-static void parse_groups(struct credentials *credentials, const char *line)
-{
-    while (*line == '\t' || *line == ' ') {
-        line++;
-    }
-    while (*line >= '0' && *line <= '9') {
-        char *end;
-        uint32_t id = inner_id((uint32_t)strtoul(line, &end, 10));
-        credentials->groups =
-            realloc(credentials->groups, (credentials->group_count + 1) * sizeof *credentials->groups);
-        if (!credentials->groups) {
-            die("out of memory");
-        }
-        credentials->groups[credentials->group_count++] = id;
-        line = end + strspn(end, " ");
-    }
-}
-
-static int read_status(pid_t tid, char status[8192])
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/status", tid);
+    snprintf(path, sizeof path, "/proc/%d/%s", tid, name);
     cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, status, 8191);
-    status[got > 0 ? got : 0] = '\0';
-    return got > 0 ? 0 : -ESRCH;
-}
-
-static void parse_status(struct image_process *process, const char *status)
-{
-    struct credentials *credentials = &process->credentials;
-
-    process->group = last_number(line_after(status, "\nNSpgid:"));
-    process->session = last_number(line_after(status, "\nNSsid:"));
-    process->umask = (mode_t)strtoul(line_after(status, "\nUmask:"), NULL, 8);
-    parse_ids(line_after(status, "\nUid:"), credentials->uids);
-    parse_ids(line_after(status, "\nGid:"), credentials->gids);
-    parse_groups(credentials, line_after(status, "\nGroups:"));
-    credentials->inheritable = strtoull(line_after(status, "\nCapInh:"), NULL, 16);
-    credentials->permitted = strtoull(line_after(status, "\nCapPrm:"), NULL, 16);
-    credentials->effective = strtoull(line_after(status, "\nCapEff:"), NULL, 16);
-    credentials->bounding = strtoull(line_after(status, "\nCapBnd:"), NULL, 16);
-    credentials->ambient = strtoull(line_after(status, "\nCapAmb:"), NULL, 16);
-    credentials->no_new_privileges = strtoul(line_after(status, "\nNoNewPrivs:"), NULL, 10) != 0;
-}
-
-/* ---- threads ---- */
-
-/* What only the thread itself can tell. */
-static int ask_thread(struct image_thread *image, struct inject *inject)
-{
-    const uint64_t data = inject_data(inject);
-
-    inject_clear(inject);
-    inject_add(inject, SYS_sigaltstack, 0, data, 0, 0, 0, 0);
-    inject_add(inject, SYS_prctl, PR_GET_TID_ADDRESS, data + 64, 0, 0, 0, 0);
-    int result = inject_run(inject);
-    inject_clear(inject);
-    if (result < 0 || (result = subject_read(inject->subject, data, &image->alternate_stack,
-                                             sizeof image->alternate_stack)) < 0) {
-        return result;
-    }
-    return subject_read(inject->subject, data + 64, &image->clear_tid, sizeof image->clear_tid);
-}
-
-static int look_at_thread(struct image_thread *image, const struct thread *thread)
-{
-    struct __ptrace_rseq_configuration rseq;
-    char path[64];
-
-    image->tid = thread->inner;
-    image->regs = thread->regs;
-    image->mask = thread->mask;
-    if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread->tid, sizeof rseq, &rseq) == sizeof rseq) {
-        image->rseq = rseq.rseq_abi_pointer;
-        image->rseq_size = rseq.rseq_abi_size;
-        image->rseq_signature = rseq.signature;
-    }
-    syscall(SYS_get_robust_list, thread->tid, &image->robust_list, &image->robust_length);
-    snprintf(path, sizeof path, "/proc/%d/comm", thread->tid);
-    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? 0 : read(fd, image->name, sizeof image->name - 1);
-    image->name[got > 0 ? got : 0] = '\0';
-    image->name[strcspn(image->name, "\n")] = '\0';
-    return arch_get_extended(thread->tid, &image->extended);
-}
-
-static int capture_thread(struct image_thread *image, struct thread *thread, struct inject *owner)
-{
-    static struct inject borrowed;
-    int result;
-
-    if (owner->thread == thread) {
-        result = ask_thread(image, owner);
-    } else {
-        result = inject_borrow(&borrowed, owner, thread);
-        if (result == 0) {
-            result = ask_thread(image, &borrowed);
-            int returned = inject_return(&borrowed);
-            result = result < 0 ? result : returned;
-        }
-    }
-    return result < 0 ? result : look_at_thread(image, thread);
-}
-
-static int capture_threads(struct image_process *process, const struct subject *subject,
-                           struct inject *inject)
-{
-    process->threads = calloc(subject->thread_count, sizeof *process->threads);
-    if (!process->threads) {
-        die("out of memory");
-    }
-    /* the process's first thread comes first */
-    for (int others = 0; others < 2; others++) {
-        for (size_t i = 0; i < subject->thread_count; i++) {
-            struct thread *thread = &subject->threads[i];
-            if (thread->gone || (thread->tid != subject->pid) != (others == 1)) {
-                continue;
-            }
-            int result = capture_thread(&process->threads[process->thread_count], thread, inject);
-            if (result < 0) {
-                return result;
-            }
-            process->thread_count++;
-        }
-    }
-    return 0;
-}
-
-/* ---- processes ---- */
-
-static int ask_process(struct image_process *process, struct inject *inject)
-{
-    const uint64_t data = inject_data(inject), timers = data + SIGNALS * sizeof *process->actions;
-
-    inject_clear(inject);
-    for (int i = 0; i < SIGNALS; i++) {
-        inject_add(inject, SYS_rt_sigaction, (uint64_t)i + 1, 0,
-                   data + (uint64_t)i * sizeof *process->actions, 8, 0, 0);
-    }
-    for (int i = 0; i < 3; i++) {
-        inject_add(inject, SYS_getitimer, (uint64_t)i, timers + (uint64_t)i * sizeof *process->timers, 0, 0,
-                   0, 0);
-    }
-    size_t brk = inject_add_free(inject, SYS_brk, 0, 0, 0, 0, 0, 0);
-    size_t dumpable = inject_add_free(inject, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0, 0);
-    size_t bits = inject_add_free(inject, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0, 0);
-    int result = inject_run(inject);
-    process->memory.map.brk = (uint64_t)inject->calls[brk].result;
-    process->dumpable = (int)inject->calls[dumpable].result;
-    process->credentials.securebits = (unsigned)inject->calls[bits].result;
-    inject_clear(inject);
-    if (result < 0 ||
-        (result = subject_read(inject->subject, data, process->actions, sizeof process->actions)) < 0) {
-        return result;
-    }
-    return subject_read(inject->subject, timers, process->timers, sizeof process->timers);
+    ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[got > 0 ? got : 0] = '\0';
+    return strtol(text, NULL, base);
 }
 
 static pid_t inner_parent(const struct move *move, const char *status)
 {
-    pid_t parent = (pid_t)strtol(line_after(status, "\nPPid:"), NULL, 10);
+    pid_t parent = (pid_t)strtol(status_after(status, "\nPPid:"), NULL, 10);
 
     if (parent == move->sandbox->cell->init.pid) {
         return 1;
@@ -225,6 +77,66 @@ static pid_t inner_parent(const struct move *move, const char *status)
     }
     return 0;
 }
+
+/* What is lifted for our calls is not what the process has. */
+static void look_at_limits(struct image_process *process, const struct unit *unit)
+{
+    for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
+        prlimit(unit->thread->tid, i, NULL, &process->limits[i]);
+    }
+    for (size_t i = 0; i < sizeof unit->limits / sizeof *unit->limits; i++) {
+        if (unit->limits[i].is_lifted) {
+            process->limits[unit->limits[i].resource] = unit->limits[i].was;
+        }
+    }
+}
+
+static int look_at_process(struct image_process *process, const struct move *move, const struct unit *unit)
+{
+    const pid_t tid = unit->thread->tid;
+    const char *status = status_read(tid);
+
+    if (!status) {
+        return -ESRCH;
+    }
+    process->group = last_number(status_after(status, "\nNSpgid:"));
+    process->session = last_number(status_after(status, "\nNSsid:"));
+    process->umask = (mode_t)strtoul(status_after(status, "\nUmask:"), NULL, 8);
+    process->parent = inner_parent(move, status);
+    process->oom_score_adjust = (int)read_number(tid, "oom_score_adj", 10);
+    process->core_filter = (unsigned)read_number(tid, "coredump_filter", 16);
+    look_at_limits(process, unit);
+    return pending_capture(&process->pending, tid, status, true);
+}
+
+/* ---- what it tells itself ---- */
+
+static const int number_options[] = {PR_GET_DUMPABLE, PR_GET_THP_DISABLE, GET_NO_NEW_CODE, GET_MERGES};
+
+static int ask_process(struct image_process *process, struct inject *inject)
+{
+    int *const numbers[] = {&process->dumpable, &process->no_huge_pages, &process->no_new_code,
+                            &process->merges};
+    const uint64_t data = inject_data(inject);
+
+    inject_clear(inject);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        inject_add_free(inject, SYS_prctl, (uint64_t)number_options[i], 0, 0, 0, 0, 0);
+    }
+    inject_add(inject, SYS_prctl, PR_GET_CHILD_SUBREAPER, data, 0, 0, 0, 0);
+    size_t brk = inject_add(inject, SYS_brk, 0, 0, 0, 0, 0, 0);
+    int result = inject_run(inject);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        *numbers[i] = inject->calls[i].result > 0 ? (int)inject->calls[i].result : 0;
+    }
+    process->memory.map.brk = (uint64_t)inject->calls[brk].result;
+    inject_clear(inject);
+    return result < 0
+               ? result
+               : subject_read(inject->subject, data, &process->reaps_orphans, sizeof process->reaps_orphans);
+}
+
+/* ---- the whole ---- */
 
 static void find_api_id(struct image_process *process, const struct move *move, pid_t host_pid)
 {
@@ -259,7 +171,6 @@ static int capture_process(struct image *image, struct image_process *process, s
                            struct unit *unit, struct obstacles *obstacles, struct err *err)
 {
     const struct subject *subject = unit->subject;
-    static char status[8192];
     int result;
 
     process->pid = subject->inner;
@@ -269,40 +180,62 @@ static int capture_process(struct image *image, struct image_process *process, s
         handles_capture(image, process, move, unit, obstacles, err) < 0) {
         return -1;
     }
-    if ((result = read_status(unit->thread->tid, status)) == 0) {
-        parse_status(process, status);
-        process->parent = inner_parent(move, status);
-        process->nice = getpriority(PRIO_PROCESS, (id_t)unit->thread->tid);
-        for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
-            prlimit(unit->thread->tid, i, NULL, &process->limits[i]);
-        }
-        result = ask_process(process, unit->inject);
+    if ((result = look_at_process(process, move, unit)) < 0 ||
+        (result = ask_process(process, unit->inject)) < 0 ||
+        (result = threads_capture(process, subject, unit->inject, obstacles)) < 0 ||
+        (result = signals_capture(process, subject, unit->inject, obstacles)) < 0) {
+        return err_system(err, -result, "look at process", "process %d", subject->inner);
     }
-    if (result == 0) {
-        result = capture_threads(process, subject, unit->inject);
-    }
-    if (result == 0) {
-        lineage_watch(move->sandbox, unit->inject, &process->memory, image->id);
-    }
-    return result < 0 ? err_system(err, -result, "look at process", "process %d", subject->inner) : 0;
+    lineage_watch(move->sandbox, unit->inject, &process->memory, image->id);
+    return 0;
 }
 
+/* What an image has of a process is one memory, one table of descriptors and one place. */
+static void check_sharing(const struct move *move, struct obstacles *obstacles)
+{
+    for (size_t i = 0; i < move->unit_count; i++) {
+        const struct unit *unit = &move->units[i];
+        if (!unit->subject || unit->thread->gone) {
+            continue;
+        }
+        if (unit->thread != subject_thread(unit->subject)) {
+            obstacle_add(obstacles, unit->subject, "a thread", true, "it has a working directory of its own");
+        }
+        for (size_t j = 0; j < i; j++) {
+            const struct unit *other = &move->units[j];
+            if (other->subject && other->subject != unit->subject && !other->thread->gone &&
+                syscall(SYS_kcmp, unit->thread->tid, other->thread->tid, KCMP_VM, 0, 0) == 0) {
+                obstacle_add(obstacles, unit->subject, "its memory", true,
+                             "it is also that of another process");
+            }
+        }
+    }
+}
+
+/* What ends meanwhile, by a kill, is not there. */
 int capture(struct image *image, struct move *move, struct obstacles *obstacles, struct err *err)
 {
-    image->processes = calloc(move->frozen.count, sizeof *image->processes);
+    image->processes = calloc(move->frozen.count + 1, sizeof *image->processes);
     if (!image->processes) {
         die("out of memory");
     }
+    check_sharing(move, obstacles);
     for (size_t i = 0; i < move->unit_count; i++) {
         struct unit *unit = &move->units[i];
-        if (!unit->subject || unit->thread->gone || !unit->inject) {
+        if (!unit->subject || unit->thread != subject_thread(unit->subject) || !unit->inject) {
             continue;
         }
         struct image_process *process = &image->processes[image->process_count++];
         process->memory.program = -1;
-        if (capture_process(image, process, move, unit, obstacles, err) < 0) {
+        if (capture_process(image, process, move, unit, obstacles, err) == 0) {
+            continue;
+        }
+        if (!thread_was_killed(unit->thread)) {
             return -1;
         }
+        image_process_free(process);
+        *process = (struct image_process){.memory.program = -1};
+        image->process_count--;
     }
     if (obstacles->count == 0 && handles_complete(image, move, obstacles, err) < 0) {
         return -1;

@@ -624,6 +624,24 @@ bool thread_was_killed(struct thread *thread)
     return thread->gone;
 }
 
+/* Since Linux 6.4. */
+#define SET_CALL_DISPATCH 0x4210
+#define GET_CALL_DISPATCH 0x4211
+
+int thread_get_dispatch(const struct thread *thread, struct call_dispatch *dispatch)
+{
+    *dispatch = (struct call_dispatch){0};
+    if (ptrace(GET_CALL_DISPATCH, thread->tid, sizeof *dispatch, dispatch) == 0) {
+        return 0;
+    }
+    return errno == EIO || errno == EINVAL ? 0 : -errno;
+}
+
+int thread_set_dispatch(const struct thread *thread, const struct call_dispatch *dispatch)
+{
+    return ptrace(SET_CALL_DISPATCH, thread->tid, sizeof *dispatch, dispatch) < 0 ? -errno : 0;
+}
+
 bool thread_is_capable(const struct thread *thread, int capability)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = thread->tid};

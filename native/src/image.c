@@ -29,17 +29,29 @@ const struct image_process *image_origin(const struct image_process *process)
     return NULL;
 }
 
-static void process_free_image(struct image_process *process)
+static void thread_free(struct image_thread *thread)
+{
+    for (size_t i = 0; i < thread->credentials.filter_count; i++) {
+        free(thread->credentials.filters[i].code);
+    }
+    free(thread->credentials.filters);
+    free(thread->credentials.groups);
+    free(thread->pending.list);
+    free(thread->extended.data);
+}
+
+void image_process_free(struct image_process *process)
 {
     for (size_t i = 0; i < process->thread_count; i++) {
-        free(process->threads[i].extended.data);
+        thread_free(&process->threads[i]);
     }
     if (process->template) {
         template_free(process->template);
     }
     memory_free(&process->memory);
     free(process->threads);
-    free(process->credentials.groups);
+    free(process->timers);
+    free(process->pending.list);
     free(process->descriptors);
 }
 
@@ -52,7 +64,7 @@ void image_free(struct image *image)
         }
     }
     for (size_t i = 0; i < image->process_count; i++) {
-        process_free_image(&image->processes[i]);
+        image_process_free(&image->processes[i]);
     }
     for (size_t i = 0; i < image->handle_count; i++) {
         const struct handle_kind *kind = image->handles[i].kind;

@@ -244,6 +244,15 @@ static int suspend_filters(const struct thread *thread, bool suspend)
     return ptrace(PTRACE_SETOPTIONS, thread->tid, 0, options) < 0 ? -errno : 0;
 }
 
+/* What the program hands to a handler of its own are not our calls. */
+static int suspend_dispatch(struct thread *thread)
+{
+    static const struct call_dispatch off = {0};
+    int result = thread_get_dispatch(thread, &thread->dispatch);
+
+    return result < 0 || !thread->dispatch.mode ? result : thread_set_dispatch(thread, &off);
+}
+
 /* A page that may be written and run is refused where a process has asked for that; then in two steps. */
 static int64_t map_area(struct inject *inject, uint64_t wish)
 {
@@ -292,6 +301,9 @@ static int put_back(struct inject *inject)
         (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }
+    if (thread->dispatch.mode && (result = thread_set_dispatch(thread, &thread->dispatch)) < 0) {
+        return result;
+    }
     return ptrace(PTRACE_SETSIGMASK, thread->tid, MASK_BYTES, &thread->mask) < 0 ? -errno : 0;
 }
 
@@ -310,6 +322,9 @@ static int take_thread(struct inject *inject)
         return result;
     }
     leave_restartable_sequence(inject->subject, thread);
+    if ((result = suspend_dispatch(thread)) < 0) {
+        return result;
+    }
     result = suspend_filters(thread, true);
     return result < 0 ? result : block_signals(thread, inject->trap);
 }

@@ -1,37 +1,18 @@
-/* Making a revived process, and each of its threads, what it was. */
+/* Making a revived process what it was, beside its threads. */
 #include <errno.h>
-#include <linux/capability.h>
-#include <signal.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "confine.h"
+#include "fd.h"
 #include "revive.h"
 
-#define SIGNALS 64
-#define MASK_BYTES 8u
-
-/* ---- what else a process is ---- */
-
-int restore_signals(struct revived *revived)
-{
-    const struct image_process *process = revived->image;
-    struct inject *inject = &revived->puppet.inject;
-    const uint64_t data = inject_data(inject);
-    int result = subject_write(inject->subject, data, process->actions, sizeof process->actions);
-
-    for (int i = 0; result == 0 && i < SIGNALS; i++) {
-        const struct signal_action *action = &process->actions[i];
-        if (i + 1 != SIGKILL && i + 1 != SIGSTOP && (action->handler || action->flags)) {
-            inject_add(inject, SYS_rt_sigaction, (uint64_t)i + 1, data + (uint64_t)i * sizeof *action, 0,
-                       MASK_BYTES, 0, 0);
-        }
-    }
-    return result < 0 ? result : inject_run_clear(inject);
-}
+#define SET_NO_NEW_CODE 65 /* PR_SET_MDWE, since Linux 6.3 */
+#define SET_MERGES 67      /* PR_SET_MEMORY_MERGE, since Linux 6.4 */
 
 int restore_groups(struct revived *revived)
 {
@@ -45,150 +26,125 @@ int restore_groups(struct revived *revived)
     return inject_run_clear(inject);
 }
 
+/* ---- memory, as far as a fork does not take it along ---- */
+
+static int lift_lock_limit(pid_t pid)
+{
+    struct rlimit limit;
+
+    if (prlimit(pid, RLIMIT_MEMLOCK, NULL, &limit) < 0) {
+        return -errno;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    return prlimit(pid, RLIMIT_MEMLOCK, &limit, NULL) < 0 ? -errno : 0;
+}
+
+static void add_looks(struct inject *inject, const struct area *area)
+{
+    const uint64_t size = area->end - area->start;
+
+    if (area->looks & LOOK_WIPE_ON_FORK) {
+        inject_add(inject, SYS_madvise, area->start, size, MADV_DONTNEED, 0, 0, 0);
+        inject_add(inject, SYS_madvise, area->start, size, MADV_WIPEONFORK, 0, 0, 0);
+    }
+    if (area->looks & LOOK_NO_FORK) {
+        inject_add(inject, SYS_madvise, area->start, size, MADV_DONTFORK, 0, 0, 0);
+    }
+    if (area->looks & LOOK_LOCKED) {
+        inject_add(inject, SYS_mlock2, area->start, size, area->looks & LOOK_LOCKED_LATER ? MLOCK_ONFAULT : 0,
+                   0, 0, 0);
+    }
+}
+
 int restore_memory(struct revived *revived)
 {
     const struct memory *memory = &revived->image->memory;
     struct inject *inject = &revived->puppet.inject;
-    int result = 0;
+    int result = lift_lock_limit(revived->puppet.subject.pid);
 
     for (size_t i = 0; result == 0 && i < memory->area_count; i++) {
-        const struct area *area = &memory->areas[i];
-        const uint64_t size = area->end - area->start;
-        if (inject->count + 3 > INJECT_CALLS) {
+        if (inject->count + 4 > INJECT_CALLS) {
             result = inject_run_clear(inject);
         }
-        if (area->looks & LOOK_WIPE_ON_FORK) {
-            inject_add(inject, SYS_madvise, area->start, size, MADV_DONTNEED, 0, 0, 0);
-            inject_add(inject, SYS_madvise, area->start, size, MADV_WIPEONFORK, 0, 0, 0);
-        }
-        if (area->looks & LOOK_NO_FORK) {
-            inject_add(inject, SYS_madvise, area->start, size, MADV_DONTFORK, 0, 0, 0);
-        }
+        add_looks(inject, &memory->areas[i]);
     }
     return result < 0 ? result : inject_run_clear(inject);
 }
 
-void restore_limits(const struct revived *revived)
+/* ---- limits and options ---- */
+
+static int restore_limits(const struct revived *revived)
 {
     for (int i = 0; i < (int)RLIM_NLIMITS; i++) {
-        prlimit(revived->puppet.subject.pid, i, &revived->image->limits[i], NULL);
-    }
-    setpriority(PRIO_PROCESS, (id_t)revived->puppet.subject.pid, revived->image->nice);
-}
-
-/* ---- credentials: of each thread, the first last ---- */
-
-static void add_capabilities(struct inject *inject, const struct credentials *wanted, uint64_t at)
-{
-    struct {
-        struct __user_cap_header_struct header;
-        struct __user_cap_data_struct data[2];
-    } sets = {.header = {.version = _LINUX_CAPABILITY_VERSION_3}};
-
-    for (int i = 0; i < 2; i++) {
-        sets.data[i].inheritable = (uint32_t)(wanted->inheritable >> (32 * i));
-        sets.data[i].permitted = (uint32_t)(wanted->permitted >> (32 * i));
-        sets.data[i].effective = (uint32_t)(wanted->effective >> (32 * i));
-    }
-    subject_write(inject->subject, at, &sets, sizeof sets);
-    inject_add(inject, SYS_capset, at, at + sizeof sets.header, 0, 0, 0, 0);
-}
-
-static int restore_credentials(struct inject *inject, const struct image_process *process)
-{
-    const struct credentials *wanted = &process->credentials;
-    const uint64_t data = inject_data(inject), filter = data + 1024;
-    const int fixed = 1 << 2; /* SECBIT_NO_SETUID_FIXUP: capabilities stay until they are set */
-    int result = confine_put_filter(inject, filter);
-
-    if (result < 0 || (wanted->group_count > 0 &&
-                       (result = subject_write(inject->subject, data, wanted->groups,
-                                               wanted->group_count * sizeof *wanted->groups)) < 0)) {
-        return result;
-    }
-    inject_add(inject, SYS_prctl, PR_SET_SECCOMP, 2, filter, 0, 0, 0);
-    for (int capability = 0; capability <= 63; capability++) {
-        if (!(wanted->bounding & 1ULL << capability)) {
-            inject_add_free(inject, SYS_prctl, PR_CAPBSET_DROP, (uint64_t)capability, 0, 0, 0, 0);
+        if (prlimit(revived->puppet.subject.pid, i, &revived->image->limits[i], NULL) < 0) {
+            return -errno;
         }
     }
-    inject_add(inject, SYS_prctl, PR_SET_SECUREBITS, (uint64_t)fixed, 0, 0, 0, 0);
-    inject_add(inject, SYS_setgroups, wanted->group_count, data, 0, 0, 0, 0);
-    inject_add(inject, SYS_setresgid, wanted->gids[0], wanted->gids[1], wanted->gids[2], 0, 0, 0);
-    inject_add(inject, SYS_setresuid, wanted->uids[0], wanted->uids[1], wanted->uids[2], 0, 0, 0);
-    inject_add(inject, SYS_prctl, PR_SET_SECUREBITS, wanted->securebits, 0, 0, 0, 0);
-    if ((result = inject_run_clear(inject)) < 0) {
-        return result;
-    }
-    add_capabilities(inject, wanted, data);
-    if (wanted->no_new_privileges) {
-        inject_add(inject, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
-    }
-    inject_add_free(inject, SYS_prctl, PR_SET_DUMPABLE, (uint64_t)(process->dumpable == 1), 0, 0, 0, 0);
-    return inject_run_clear(inject);
+    return 0;
 }
 
-/* ---- threads again ---- */
-
-static int restore_thread(struct puppet *puppet, const struct image_process *process,
-                          const struct image_thread *thread)
+/* What the engine has is what its templates have. */
+static long own_number(const char *name, int base)
 {
-    struct inject *inject = &puppet->inject;
-    const uint64_t data = inject_data(inject);
-    int result =
-        subject_write(inject->subject, data, &thread->alternate_stack, sizeof thread->alternate_stack);
+    char path[64], text[32];
 
-    if (result == 0) {
-        result = subject_write(inject->subject, data + 64, thread->name, sizeof thread->name);
-    }
-    if (result < 0) {
-        return result;
-    }
-    if (!(thread->alternate_stack.ss_flags & SS_DISABLE)) {
-        inject_add(inject, SYS_sigaltstack, data, 0, 0, 0, 0, 0);
-    }
-    inject_add(inject, SYS_prctl, PR_SET_NAME, data + 64, 0, 0, 0, 0);
-    inject_add(inject, SYS_set_tid_address, thread->clear_tid, 0, 0, 0, 0, 0);
-    if (thread->robust_list) {
-        inject_add(inject, SYS_set_robust_list, thread->robust_list, thread->robust_length, 0, 0, 0, 0);
-    }
-    if (thread->rseq) {
-        inject_add(inject, SYS_rseq, thread->rseq, thread->rseq_size, 0, thread->rseq_signature, 0, 0);
-    }
-    result = inject_run_clear(inject);
-    return result < 0 ? result : restore_credentials(inject, process);
+    snprintf(path, sizeof path, "/proc/self/%s", name);
+    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    text[got > 0 ? got : 0] = '\0';
+    return strtol(text, NULL, base);
 }
 
-static int restore_registers(struct puppet *puppet, const struct image_thread *thread)
+static int put_number(pid_t pid, const char *name, long number)
 {
-    struct arch_regs regs = thread->regs;
-    int result;
+    char path[64], text[32];
 
-    arch_restart_call(&regs);
-    if ((result = arch_set_regs(puppet->thread.tid, &regs)) < 0 ||
-        (result = arch_set_extended(puppet->thread.tid, &thread->extended)) < 0) {
-        return result;
-    }
-    return ptrace(PTRACE_SETSIGMASK, puppet->thread.tid, MASK_BYTES, &thread->mask) < 0 ? -errno : 0;
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+    snprintf(text, sizeof text, "%ld", number);
+    cleanup_fd fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
 }
 
-int restore_threads(struct revived *revived)
+static int restore_numbers(const struct revived *revived)
 {
     const struct image_process *process = revived->image;
-    const struct arch_call unmap = {.number = SYS_munmap,
-                                    .args = {revived->puppet.inject.area, INJECT_AREA_BYTES}};
+    const pid_t pid = revived->puppet.subject.pid;
+    int result = 0;
 
-    for (size_t i = 0; i < revived->thread_count; i++) {
-        struct puppet *puppet = &revived->threads[i];
-        int result = restore_thread(puppet, process, &process->threads[i + 1]);
-        result = result < 0 ? result : restore_registers(puppet, &process->threads[i + 1]);
-        if (result < 0) {
-            return result;
+    if (process->oom_score_adjust != own_number("oom_score_adj", 10)) {
+        result = put_number(pid, "oom_score_adj", process->oom_score_adjust);
+    }
+    if (result == 0 && process->core_filter != (unsigned)own_number("coredump_filter", 16)) {
+        result = put_number(pid, "coredump_filter", process->core_filter);
+    }
+    return result;
+}
+
+int restore_process(struct revived *revived)
+{
+    const struct image_process *process = revived->image;
+    struct inject *inject = &revived->puppet.inject;
+    const int locks = process->memory.locks_future;
+    const struct {
+        int option, value;
+    } options[] = {{PR_SET_THP_DISABLE, process->no_huge_pages},
+                   {SET_MERGES, process->merges},
+                   {PR_SET_CHILD_SUBREAPER, process->reaps_orphans},
+                   {SET_NO_NEW_CODE, process->no_new_code}};
+
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (options[i].value) {
+            inject_add(inject, SYS_prctl, (uint64_t)options[i].option, (uint64_t)options[i].value, 0, 0, 0,
+                       0);
         }
     }
-    int result = restore_thread(&revived->puppet, process, &process->threads[0]);
-    if (result == 0) {
-        result = (int)inject_call(&revived->puppet.inject, &unmap);
+    if (locks) {
+        inject_add(inject, SYS_mlockall, (uint64_t)locks, 0, 0, 0, 0, 0);
     }
-    return result < 0 ? result : restore_registers(&revived->puppet, &process->threads[0]);
+    if (process->dumpable <= 1) {
+        inject_add(inject, SYS_prctl, PR_SET_DUMPABLE, (uint64_t)process->dumpable, 0, 0, 0, 0);
+    }
+    int result = inject_run_clear(inject);
+    result = result < 0 ? result : restore_numbers(revived);
+    return result < 0 ? result : restore_limits(revived);
 }

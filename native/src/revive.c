@@ -139,7 +139,8 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
     if ((result = move_hand(revived)) < 0 || (result = enter_cell(revived, stage)) < 0) {
         return failed(process, result, "enter cell", err);
     }
-    if ((result = restore_groups(revived)) < 0 || (result = make_threads(revived)) < 0) {
+    if ((result = restore_groups(revived)) < 0 || (result = restore_filters(revived)) < 0 ||
+        (result = make_threads(revived)) < 0) {
         return failed(process, result, "make threads", err);
     }
     if ((result = bring_open(revival, revived, stage)) < 0 || (result = bring_places(revival, revived)) < 0 ||
@@ -147,7 +148,6 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
         return failed(process, result, "bring descriptors", err);
     }
     hand_close(&revived->puppet.hand);
-    restore_limits(revived);
     if ((result = restore_memory(revived)) < 0 || (result = restore_signals(revived)) < 0 ||
         (result = restore_threads(revived)) < 0) {
         return failed(process, result, "restore threads", err);
@@ -183,6 +183,9 @@ int revive(struct revival *revival, const struct image *image, const struct stag
 static void let_go(struct puppet *puppet)
 {
     child_unwatch(&puppet->child);
+    if (puppet->thread.stop_pending) {
+        syscall(SYS_tgkill, puppet->subject.pid, puppet->thread.tid, SIGSTOP);
+    }
     ptrace(PTRACE_DETACH, puppet->thread.tid, 0, 0);
     puppet_end(puppet);
 }

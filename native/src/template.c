@@ -18,6 +18,7 @@
 #define STEP 0x100000ULL
 #define KERNEL_BYTES (64 * PAGE_BYTES)
 #define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE */
+#define DROPPABLE 0x08    /* MAP_DROPPABLE, since Linux 6.11 */
 
 struct build {
     struct memory *memory;
@@ -121,7 +122,10 @@ static int clear(struct build *this)
 
 static int flags_of(const struct area *area)
 {
-    return MAP_FIXED | (area->shared ? MAP_SHARED : MAP_PRIVATE) |
+    return MAP_FIXED |
+           (area->shared                   ? MAP_SHARED
+            : area->looks & LOOK_DROPPABLE ? DROPPABLE
+                                           : MAP_PRIVATE) |
            (area->kind == AREA_MEMORY ? MAP_ANONYMOUS : 0) |
            (area->looks & LOOK_GROWS_DOWN ? MAP_GROWSDOWN : 0) |
            (area->looks & LOOK_NO_RESERVE ? MAP_NORESERVE : 0);

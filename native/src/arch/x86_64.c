@@ -138,6 +138,18 @@ bool arch_is_foreign(const struct arch_regs *regs)
     return regs->user.cs == USER_CS_32;
 }
 
+/* The upper bit of an index into the process's own table, or one of the places the kernel has for threads' segments. */
+static bool is_own_segment(unsigned long long selector)
+{
+    return (selector & 4) != 0 || (selector >> 3 >= 12 && selector >> 3 <= 14);
+}
+
+bool arch_has_segments(const struct arch_regs *regs)
+{
+    return is_own_segment(regs->user.cs) || is_own_segment(regs->user.ds) || is_own_segment(regs->user.es) ||
+           is_own_segment(regs->user.fs) || is_own_segment(regs->user.gs) || is_own_segment(regs->user.ss);
+}
+
 uint64_t arch_ip(const struct arch_regs *regs)
 {
     return regs->user.rip;
