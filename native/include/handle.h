@@ -53,7 +53,8 @@ struct object_kind {
     void (*forget)(void *kept);
 };
 
-extern const struct handle_kind handle_file, handle_device, handle_stdio, handle_pipe;
+extern const struct handle_kind handle_file, handle_device, handle_stdio, handle_pipe, handle_event,
+    handle_signal, handle_timer, handle_epoll, handle_pidfd, handle_inotify;
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 
@@ -61,8 +62,14 @@ extern const struct handle_kind handle_file, handle_device, handle_stdio, handle
 int seen_refuse(const struct seen *seen, const char *reason);
 /* The engine's own descriptor of the same description, or -errno. */
 int seen_take(const struct seen *seen);
+/* Looks again: the texts of `seen` are not valid any more. 0 or -errno. */
+int seen_again(const struct seen *seen, struct seen *now);
 /* The number after `key` in its fdinfo; 0 when it is not there. */
 uint64_t seen_number(const struct seen *seen, const char *key, int base);
+/* The handle of a description that `order` compares with: 0 the same, 1 less, 2 greater, as kcmp does. SIZE_MAX when it
+ * is not known, or cannot be compared. */
+typedef long description_order(const struct known_description *known, const void *with);
+size_t handle_find(const struct image *image, description_order *order, const void *with);
 /* A handle that no descriptor leads to, for what is only mapped. */
 size_t handle_add(struct image *image, const struct image_handle *handle);
 /* The index of an object that was met before; SIZE_MAX. */
@@ -77,6 +84,10 @@ void *handle_keep(size_t size);
 int opening_fd(const struct opening *opening, size_t handle);
 /* Opened by the process itself, which still has the root of the sandbox: for what depends on who opens it. */
 int opening_inside(const struct opening *opening, const char *path, int flags);
+/* Made by a call of the process itself, to whose account it goes; -errno. */
+int opening_make(const struct opening *opening, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+/* Puts there what such a call points to. Where it lies in the process; 0 when that failed. */
+uint64_t opening_data(const struct opening *opening, const void *data, size_t size);
 /* The descriptors of an object, made when they are first asked for; NULL with errno. */
 const int *opening_object(const struct opening *opening, size_t object);
 /* Opens once more what a descriptor of the engine's leads to. It or -errno. */

@@ -203,6 +203,8 @@ void watches_free(struct move *move);
 void watches_know(struct move *move);
 int watches_move(struct move *move, struct err *err);
 void watches_move_back(struct move *move);
+/* Puts one, under its number, on what the engine's descriptor `place` leads to. 0 or -errno. */
+int watch_put(int inotify, const struct watch *watch, int place);
 
 /* carry.c: puts into the new uppers what must be there before anything is looked up. */
 int carry_scan(struct move *move, struct err *err); /* while the sandbox runs */

@@ -52,22 +52,13 @@ int opening_fd(const struct opening *opening, size_t handle)
     return *fd;
 }
 
-int opening_inside(const struct opening *opening, const char *path, int flags)
+/* Takes over what a call of the process has given it. */
+static int take_made(const struct opening *opening, size_t call)
 {
     struct inject *inject = &opening->revived->puppet.inject;
-    const struct open_how how = {.flags = (uint64_t)flags_to_open(flags), .resolve = RESOLVE_NO_SYMLINKS};
-    const uint64_t at = inject_data(inject);
-    int result = subject_write(inject->subject, at, &how, sizeof how);
-
-    if (result == 0) {
-        result = subject_write(inject->subject, at + sizeof how, path, strlen(path) + 1);
-    }
-    if (result < 0) {
-        return result;
-    }
-    size_t call = inject_add(inject, SYS_openat2, (uint64_t)AT_FDCWD, at + sizeof how, at, sizeof how, 0, 0);
-    result = inject_run(inject);
+    int result = inject_run(inject);
     const int number = (int)inject->calls[call].result;
+
     inject_clear(inject);
     if (result < 0) {
         return result;
@@ -81,6 +72,33 @@ int opening_inside(const struct opening *opening, const char *path, int flags)
         return failure < 0 ? failure : result;
     }
     return fd;
+}
+
+int opening_make(const struct opening *opening, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+    return take_made(opening, inject_add(&opening->revived->puppet.inject, number, a, b, c, d, 0, 0));
+}
+
+int opening_inside(const struct opening *opening, const char *path, int flags)
+{
+    struct inject *inject = &opening->revived->puppet.inject;
+    const struct open_how how = {.flags = (uint64_t)flags_to_open(flags), .resolve = RESOLVE_NO_SYMLINKS};
+    const uint64_t at = inject_data(inject);
+    int result = subject_write(inject->subject, at, &how, sizeof how);
+
+    if (result == 0) {
+        result = subject_write(inject->subject, at + sizeof how, path, strlen(path) + 1);
+    }
+    return result < 0
+               ? result
+               : opening_make(opening, SYS_openat2, (uint64_t)AT_FDCWD, at + sizeof how, at, sizeof how);
+}
+
+uint64_t opening_data(const struct opening *opening, const void *data, size_t size)
+{
+    struct inject *inject = &opening->revived->puppet.inject;
+
+    return subject_write(inject->subject, inject_data(inject), data, size) < 0 ? 0 : inject_data(inject);
 }
 
 static int by_number(const void *a, const void *b)

@@ -13,10 +13,8 @@
 
 /* The first that knows it takes it. */
 static const struct handle_kind *const kinds[] = {
-    &handle_file,
-    &handle_stdio,
-    &handle_device,
-    &handle_pipe,
+    &handle_file,   &handle_stdio, &handle_device, &handle_pipe,  &handle_event,
+    &handle_signal, &handle_timer, &handle_epoll,  &handle_pidfd, &handle_inotify,
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -90,31 +88,37 @@ size_t object_add(struct image *image, const struct object_kind *kind, const str
 
 /* ---- descriptions that were met before ---- */
 
-/* How the kernel orders two descriptions: 0 the same, 1 less, 2 greater; -errno. */
-static int compare(const struct known_description *known, const struct unit *unit, int number)
-{
-    long order =
-        syscall(SYS_kcmp, unit->subject->pid, known->unit->subject->pid, KCMP_FILE, number, known->number);
-
-    return order < 0 ? -errno : (int)order;
-}
-
 /* Where it is among the known ones, or is to be. 1 when it is there, 0, or -errno. */
-static int find_known(const struct image *image, const struct unit *unit, int number, size_t *at)
+static int search(const struct image *image, description_order *order, const void *with, size_t *at)
 {
     size_t low = 0, high = image->known_count;
 
     while (low < high) {
         size_t middle = (low + high) / 2;
-        int order = compare(&image->known[middle], unit, number);
+        long result = order(&image->known[middle], with);
         *at = middle;
-        if (order <= 0) {
-            return order == 0 ? 1 : order;
+        if (result <= 0) {
+            return result == 0 ? 1 : -errno;
         }
-        *(order == 1 ? &high : &low) = order == 1 ? middle : middle + 1;
+        *(result == 1 ? &high : &low) = result == 1 ? middle : middle + 1;
     }
     *at = low;
     return 0;
+}
+
+size_t handle_find(const struct image *image, description_order *order, const void *with)
+{
+    size_t at;
+
+    return search(image, order, with, &at) == 1 ? image->known[at].handle : SIZE_MAX;
+}
+
+static long order_of_seen(const struct known_description *known, const void *with)
+{
+    const struct seen *seen = with;
+
+    return syscall(SYS_kcmp, seen->unit->subject->pid, known->unit->subject->pid, KCMP_FILE, seen->number,
+                   known->number);
 }
 
 static void know(struct image *image, size_t at, const struct known_description *known)
@@ -190,6 +194,12 @@ static int look(struct seen *seen)
     return read_fdinfo(seen);
 }
 
+int seen_again(const struct seen *seen, struct seen *now)
+{
+    *now = *seen;
+    return look(now);
+}
+
 /* ---- capturing ---- */
 
 static int capture_new(const struct seen *seen, size_t *handle)
@@ -220,7 +230,7 @@ static int capture_descriptor(struct seen *seen, struct image_descriptor *descri
     size_t at;
     int result = look(seen);
 
-    if (result < 0 || (result = find_known(seen->image, seen->unit, seen->number, &at)) < 0) {
+    if (result < 0 || (result = search(seen->image, order_of_seen, seen, &at)) < 0) {
         return result;
     }
     descriptor->number = seen->number;

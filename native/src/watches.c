@@ -170,16 +170,16 @@ static int remove_watch(const struct notifier *notifier, const struct watch *wat
     return read(notifier->fd, event, sizeof event) < 0 ? -errno : 0;
 }
 
-static int put_watch(const struct notifier *notifier, const struct watch *watch, int place)
+int watch_put(int inotify, const struct watch *watch, int place)
 {
     char path[32];
     int32_t number = (int32_t)watch->number;
 
     snprintf(path, sizeof path, "/proc/self/fd/%d", place);
-    if (ioctl(notifier->fd, SET_NEXT_WATCH, number) < 0) {
+    if (ioctl(inotify, SET_NEXT_WATCH, number) < 0) {
         return -errno;
     }
-    int got = inotify_add_watch(notifier->fd, path, watch->mask);
+    int got = inotify_add_watch(inotify, path, watch->mask);
     return got < 0 ? -errno : got != number ? -EEXIST : 0;
 }
 
@@ -196,7 +196,7 @@ static int move_watch(const struct move *move, const struct notifier *notifier, 
     }
     int result = remove_watch(notifier, watch);
     watch->moved = result == 0;
-    return result < 0 ? result : put_watch(notifier, watch, place);
+    return result < 0 ? result : watch_put(notifier->fd, watch, place);
 }
 
 int watches_move(struct move *move, struct err *err)
@@ -223,7 +223,7 @@ static void move_watch_back(const struct move *move, const struct notifier *noti
     }
     remove_watch(notifier, watch);
     cleanup_fd place = watched_open(move->trees[watch->tree].old, watched->path);
-    int result = place < 0 ? place : put_watch(notifier, watch, place);
+    int result = place < 0 ? place : watch_put(notifier->fd, watch, place);
     if (result < 0) {
         log_line("put back watch %u: %s", watch->number, strerror(-result));
     }
