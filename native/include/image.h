@@ -203,6 +203,8 @@ struct image {
     size_t object_count;
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
+    size_t built; /* how many processes have their templates */
+    bool failed;  /* one could not be built */
     struct image *next;
 };
 
@@ -211,6 +213,10 @@ extern struct image *images;
 struct image *image_find(const char *id);
 /* What its template grows from; NULL when that is nothing, or gone. */
 const struct image_process *image_origin(const struct image_process *process);
+/* It is there from now on; its templates are built when there is time. */
+void image_add(struct image *image);
+/* Builds what is left of it now. 0 or -1 with err. */
+int image_complete(struct image *image, struct err *err);
 void image_free(struct image *image);
 void image_process_free(struct image_process *process);
 void memory_forget_content(struct memory *memory);

@@ -8,11 +8,11 @@
 #include "capture.h"
 #include "courier.h"
 #include "fd.h"
+#include "lineage.h"
 #include "move.h"
 #include "process.h"
 #include "root.h"
 #include "server.h"
-#include "template.h"
 
 /* How long is waited for what is on its way inside. */
 #define SETTLE_USEC 100000
@@ -418,32 +418,22 @@ static int settle(struct sandbox *sandbox, struct err *err)
                : err_set(err, ERR_UNSETTLED, "a file is being opened, or a program started");
 }
 
-/* While the sandbox runs on. What cannot be built is a checkpoint of the files alone. */
-static void build_templates(struct checkpoint *this, struct out *ok)
+/* Their templates are built while the sandbox runs on. */
+static void reply_image(struct checkpoint *this, struct out *ok)
 {
     struct image *image = this->image;
-    struct err err = {0};
-    uint64_t bytes = 0, start = now_usec();
+    uint64_t bytes = 0;
 
-    for (size_t i = 0; image && i < image->process_count; i++) {
-        struct memory *memory = &image->processes[i].memory;
-        bytes += memory->byte_count;
-        image->processes[i].template = template_build(memory, image_origin(&image->processes[i]), &err);
-        if (!image->processes[i].template) {
-            log_line("%s: %s %s", this->sandbox->id, err.message, err.object);
-            forget_processes(this);
-            image = NULL;
-        }
-    }
     out_key_bool(ok, "kept", image != NULL);
     out_obstacles(ok, "notKept", &this->not_kept);
     if (!image) {
         return;
     }
+    for (size_t i = 0; i < image->process_count; i++) {
+        bytes += image->processes[i].memory.byte_count;
+    }
     out_key_uint(ok, "memoryBytes", bytes);
-    out_key_uint(ok, "buildUsec", now_usec() - start);
-    image->next = images;
-    images = image;
+    image_add(image);
     this->image = NULL;
 }
 
@@ -455,6 +445,7 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
     if (settle(this->sandbox, err) < 0) {
         return -1;
     }
+    lineages_complete(this->sandbox);
     prepare_move(this);
     int result = run_steps(this, err);
     if (result < 0 && this->move.watches_unknown && watched_search(this->sandbox, err) == 0) {
@@ -475,7 +466,7 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
         out_raw(&request->ok, timings.data, timings.len);
         out_end(&request->ok);
         if (this->image_id) {
-            build_templates(this, &request->ok);
+            reply_image(this, &request->ok);
         }
     }
     out_free(&timings);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "handle.h"
+#include "loop.h"
 #include "template.h"
 
 struct image *images;
@@ -27,6 +28,81 @@ const struct image_process *image_origin(const struct image_process *process)
         }
     }
     return NULL;
+}
+
+/* ---- building ---- */
+
+/* The eldest first: others grow from it. */
+static struct image *next_incomplete(void)
+{
+    struct image *eldest = NULL;
+
+    for (struct image *image = images; image; image = image->next) {
+        if (!image->failed && image->built < image->process_count) {
+            eldest = image;
+        }
+    }
+    return eldest;
+}
+
+static int build_one(struct image *image, struct err *err)
+{
+    struct image_process *process = &image->processes[image->built];
+
+    process->template = template_build(&process->memory, image_origin(process), err);
+    if (!process->template) {
+        image->failed = true;
+        return -1;
+    }
+    image->built++;
+    return 0;
+}
+
+static bool build_when_idle(void)
+{
+    struct image *image = next_incomplete();
+    struct err err = {0};
+
+    if (image && build_one(image, &err) < 0) {
+        log_line("image %s: %s %s", image->id, err.message, err.object);
+    }
+    return next_incomplete() != NULL;
+}
+
+void image_add(struct image *image)
+{
+    image->next = images;
+    images = image;
+    loop_when_idle(build_when_idle);
+}
+
+int image_complete(struct image *image, struct err *err)
+{
+    while (!image->failed && image->built < image->process_count) {
+        struct image *next = next_incomplete();
+        if (build_one(next, err) < 0 && next == image) {
+            return -1;
+        }
+    }
+    return image->failed ? err_set(err, ERR_NO_IMAGE, "the memory of image %s could not be kept", image->id)
+                         : 0;
+}
+
+/* ---- the end ---- */
+
+/* What grows from it must have done so. */
+static void complete_heirs(const struct image *image)
+{
+    struct err err = {0};
+
+    for (struct image *heir = images; heir; heir = heir->next) {
+        for (size_t i = heir->built; !heir->failed && i < heir->process_count; i++) {
+            if (heir != image && heir->processes[i].memory.grows &&
+                strcmp(heir->processes[i].origin, image->id) == 0 && image_complete(heir, &err) < 0) {
+                log_line("image %s: %s %s", heir->id, err.message, err.object);
+            }
+        }
+    }
 }
 
 static void thread_free(struct image_thread *thread)
@@ -57,6 +133,7 @@ void image_process_free(struct image_process *process)
 
 void image_free(struct image *image)
 {
+    complete_heirs(image);
     for (struct image **link = &images; *link; link = &(*link)->next) {
         if (*link == image) {
             *link = image->next;

@@ -61,6 +61,18 @@ const struct image_process *lineage_origin(const struct lineage *lineage)
     return NULL;
 }
 
+void lineages_complete(const struct sandbox *sandbox)
+{
+    struct err err = {0};
+
+    for (const struct lineage *lineage = sandbox->lineages; lineage; lineage = lineage->next) {
+        struct image *image = image_find(lineage->image);
+        if (image && image_complete(image, &err) < 0) {
+            log_line("%s: %s %s", sandbox->id, err.message, err.object);
+        }
+    }
+}
+
 void lineage_end(struct sandbox *sandbox, pid_t pid)
 {
     for (struct lineage **link = &sandbox->lineages; *link; link = &(*link)->next) {

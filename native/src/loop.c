@@ -10,6 +10,7 @@
 
 static int epoll_fd = -1;
 static bool stopping;
+static bool (*idle_work)(void);
 
 void loop_init(void)
 {
@@ -54,6 +55,11 @@ void loop_remove(struct source *source)
     *source = (struct source){.fd = -1};
 }
 
+void loop_when_idle(bool (*work)(void))
+{
+    idle_work = work;
+}
+
 bool loop_await(int fd, uint64_t deadline)
 {
     struct pollfd waiting = {.fd = fd, .events = POLLIN};
@@ -67,13 +73,15 @@ void loop_run(void)
     while (!stopping) {
         /* One event a turn: a handler may free any other source, so none may be waiting in an array. */
         struct epoll_event event;
-        int count = epoll_wait(epoll_fd, &event, 1, -1);
+        int count = epoll_wait(epoll_fd, &event, 1, idle_work ? 0 : -1);
         if (count < 0 && errno != EINTR) {
             die("epoll_wait: %s", strerror(errno));
         }
         if (count == 1) {
             struct source *source = event.data.ptr;
             source->ready(source, event.events);
+        } else if (count == 0 && !idle_work()) {
+            idle_work = NULL;
         }
     }
 }

@@ -71,9 +71,12 @@ int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
     if (!id) {
         return 0;
     }
-    const struct image *image = image_find(id);
+    struct image *image = image_find(id);
     if (!image) {
         return err_set(err, ERR_NO_IMAGE, "there is no image %s", id);
+    }
+    if (image_complete(image, err) < 0) {
+        return -1;
     }
     const struct stage stage = {.cell = standing->cell,
                                 .cgroup = &sandbox->cgroup,

@@ -252,7 +252,7 @@ describe('a rollback', () => {
       await new Promise((resolve) => setTimeout(resolve, 50))
       for (const layer of layers) expect(existsSync(layer)).toBe(true)
       the.engine.mount(sandbox, [head, ...layers])
-      return { initPid: 1, stopped: 0, timings: {} }
+      return { initPid: 1, stopped: 0, processes: [], timings: {} }
     })
     await rollback(box, second.id)
     expect(row(box).checkpoint).toBe(first.id)
@@ -318,7 +318,7 @@ describe('a fork', () => {
       made += 1
       if (made === 3) throw new EngineError({ code: 'system', errno: 5, step: 'attach root', message: 'EIO' })
       the.engine.mount(sandbox, [head, ...layers])
-      return { initPid: 1, cgroups: [], timings: {} }
+      return { initPid: 1, cgroups: [], processes: [], timings: {} }
     })
   }
 

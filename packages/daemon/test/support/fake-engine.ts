@@ -27,7 +27,7 @@ class FakeEngine {
     'base.open': () => ({ timings: {} }),
     'sandbox.create': ({ sandbox, layers, head }) => {
       this.mount(sandbox, [head, ...layers])
-      return { initPid: 1, cgroups: [], timings: {} }
+      return { initPid: 1, cgroups: [], processes: [], timings: {} }
     },
     'sandbox.destroy': ({ sandbox }) => {
       this.mounted.delete(sandbox)
@@ -40,7 +40,7 @@ class FakeEngine {
     },
     'sandbox.rollback': ({ sandbox, layers, head }) => {
       this.mount(sandbox, [head, ...layers])
-      return { initPid: 1, stopped: 3, timings: {} }
+      return { initPid: 1, stopped: 3, processes: [], timings: {} }
     },
     'cells.warm': ({ count }) => ({ count }),
     'layer.sync': () => ({}),
