@@ -67,6 +67,8 @@ export function checkpointAt(id: string, layer: string | null, parent: string | 
     processes: 0,
     files: 0,
     fileBytes: null,
+    memoryBytes: 0,
+    kept: false,
     createdAt: 1,
   }
 }
