@@ -43,6 +43,8 @@ struct handle_kind {
     int (*open)(const struct opening *opening, const struct image_handle *handle);
     /* Once for each revival, when the first process that has it has all its descriptors. 0 or -errno. May be NULL. */
     int (*finish)(const struct opening *opening, const struct image_handle *handle, int number);
+    /* When all processes are as they were, with the engine's descriptor of it. 0 or -errno. May be NULL. */
+    int (*settle)(const struct image_handle *handle, int fd);
     void (*forget)(void *kept); /* what `kept` is or has; NULL where free does */
 };
 
@@ -50,11 +52,14 @@ struct handle_kind {
 struct object_kind {
     /* Once for each revival: descriptors of the engine's, -1 where it needs none. 0 or -errno. */
     int (*make)(const struct opening *opening, const struct image_object *object, int fds[2]);
+    /* When all processes are as they were. 0 or -errno. May be NULL. */
+    int (*settle)(const struct image_object *object, const int fds[2]);
     void (*forget)(void *kept);
 };
 
-extern const struct handle_kind handle_file, handle_device, handle_stdio, handle_pipe, handle_event,
-    handle_signal, handle_timer, handle_epoll, handle_pidfd, handle_inotify;
+extern const struct handle_kind handle_file, handle_directory, handle_nameless, handle_view, handle_device,
+    handle_stdio, handle_pipe, handle_event, handle_signal, handle_timer, handle_epoll, handle_pidfd,
+    handle_inotify;
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 
@@ -72,6 +77,13 @@ typedef long description_order(const struct known_description *known, const void
 size_t handle_find(const struct image *image, description_order *order, const void *with);
 /* A handle that no descriptor leads to, for what is only mapped. */
 size_t handle_add(struct image *image, const struct image_handle *handle);
+/* The locks of a description that are its own, as a file keeps them and takes them again. */
+struct kept_locks {
+    struct lock *list;
+    size_t count;
+};
+struct kept_locks locks_keep(const struct description *description);
+int locks_take_again(const struct kept_locks *locks, int fd); /* 0 or -errno */
 /* The index of an object that was met before; SIZE_MAX. */
 size_t object_find(const struct image *image, const struct object_kind *kind, const struct stat *st);
 size_t object_add(struct image *image, const struct object_kind *kind, const struct stat *st, void *kept);

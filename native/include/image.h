@@ -180,6 +180,8 @@ struct image_process {
     unsigned core_filter;
     struct image_descriptor *descriptors;
     size_t descriptor_count;
+    struct lock *locks; /* POSIX locks: move.h */
+    size_t lock_count;
     size_t root, directory;    /* handles; SIZE_MAX: the root of the sandbox */
     struct template *template; /* NULL until it is built */
     char origin[ID_MAX + 1];   /* the image whose template it grows from, */

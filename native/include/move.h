@@ -165,6 +165,16 @@ struct subject *move_subject_of(struct move *move, const struct description *des
 
 /* reopen.c: opens in the new trees what is to take an old description's place. */
 int move_reopen(struct move *move, struct err *err);
+/* Puts `fd` before the entry `name`. 1 when it is there, 0 when it is not, -errno. */
+int directory_seek(int fd, const char *name);
+int directory_to_end(int fd);
+/* The next name that will be read from it, empty at the end. 0 or -errno. */
+int directory_unread(const struct description *description, char name[256]);
+/* Of a directory that was removed: the nearest one above that was not, and how far up. 0 or -errno. */
+int removed_directory_above(const struct move *move, const struct description *description, char path[4096],
+                            unsigned *depth);
+/* One like it; -errno. */
+int removed_directory_make(int tree, const char *path, unsigned depth, const struct stat *looks, int flags);
 void move_close_new(struct move *move);
 /* After the move: nothing of it stays open on our side. */
 void move_close_all(struct move *move);
@@ -190,6 +200,8 @@ int locks_parse(struct move *move, struct description *description, const struct
                 const char *fdinfo);
 /* flock and OFD locks belong to the description: taken by the engine. */
 int locks_take(struct description *description);
+/* One of them. 0 or -errno. */
+int lock_take(const struct lock *lock, int fd);
 /* Of a file that stays the same: they go over from one description to another. */
 int locks_pass(const struct description *description, int from, int to);
 /* POSIX locks belong to a process: taken by itself. `at`: room for a struct flock in it. 0 or -errno. */

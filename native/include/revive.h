@@ -66,4 +66,6 @@ int restore_threads(struct revived *revived);
 /* bring.c: what it has open, and where it stands. Everything is opened while it still has the root of the sandbox. */
 int bring_open(struct revival *revival, struct revived *revived, const struct stage *stage);
 int bring_places(struct revival *revival, struct revived *revived);
+/* When all processes are as they were. */
+int bring_settle(const struct revival *revival);
 int bring_descriptors(struct revival *revival, struct revived *revived, const struct stage *stage);

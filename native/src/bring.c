@@ -153,6 +153,20 @@ static int finish(const struct opening *opening)
     return result;
 }
 
+/* The records of other processes are in the way of none that was there at the same time. */
+static int take_locks(struct revived *revived)
+{
+    struct inject *inject = &revived->puppet.inject;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < revived->image->lock_count; i++) {
+        result = locks_add_call(inject, &revived->image->locks[i], inject_data(inject));
+        const int ran = inject_run_clear(inject);
+        result = result < 0 ? result : ran;
+    }
+    return result;
+}
+
 int bring_open(struct revival *revival, struct revived *revived, const struct stage *stage)
 {
     const struct opening opening = {.revival = revival, .revived = revived, .stage = stage};
@@ -193,6 +207,7 @@ int bring_descriptors(struct revival *revival, struct revived *revived, const st
         result = place_descriptors(revived, sorted, arrived);
     }
     result = result < 0 ? result : finish(&opening);
+    result = result < 0 ? result : take_locks(revived);
     free(sorted);
     free(fds);
     free(arrived);
@@ -228,4 +243,24 @@ int bring_places(struct revival *revival, struct revived *revived)
         }
     }
     return 0;
+}
+
+int bring_settle(const struct revival *revival)
+{
+    const struct image *image = revival->image;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < image->handle_count; i++) {
+        const struct image_handle *handle = &image->handles[i];
+        if (revival->opened[i] >= 0 && handle->kind->settle) {
+            result = handle->kind->settle(handle, revival->opened[i]);
+        }
+    }
+    for (size_t i = 0; result == 0 && i < image->object_count; i++) {
+        const struct image_object *object = &image->objects[i];
+        if (revival->made[i].is_made && object->kind->settle) {
+            result = object->kind->settle(object, revival->made[i].fds);
+        }
+    }
+    return result;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/xattr.h>
 
 #include "fd.h"
@@ -147,12 +148,32 @@ int copy_descriptor_looks(int from, int to)
 
 /* ---- content ---- */
 
+/* From one file system to another the kernel moves pages, but shares nothing. */
+static int send_range(int from, int to, off_t begin, off_t end)
+{
+    off_t in = begin;
+
+    if (lseek(to, begin, SEEK_SET) < 0) {
+        return -errno;
+    }
+    while (in < end) {
+        ssize_t sent = RETRY_EINTR(sendfile(to, from, &in, (size_t)(end - in)));
+        if (sent <= 0) {
+            return sent < 0 ? -errno : -EIO;
+        }
+    }
+    return 0;
+}
+
 static int copy_range(int from, int to, off_t begin, off_t end)
 {
     off_t in = begin, out = begin;
 
     while (in < end) {
         ssize_t copied = RETRY_EINTR(copy_file_range(from, &in, to, &out, (size_t)(end - in), 0));
+        if (copied < 0 && errno == EXDEV) {
+            return send_range(from, to, in, end);
+        }
         if (copied <= 0) {
             return copied < 0 ? -errno : -EIO; /* it does not end before its size */
         }

@@ -1,5 +1,6 @@
 /* Files and directories of the trees, by name. */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,29 +13,50 @@ struct kept_file {
     size_t tree;
     char *path;
     off_t position;
+    char *unread; /* of a directory that is being read: the next name, empty at the end */
+    struct kept_locks locks;
 };
 
 static bool is_it(const struct seen *seen)
 {
-    return seen->description && !S_ISFIFO(seen->st.st_mode) && !S_ISSOCK(seen->st.st_mode);
+    return seen->description && seen->description->path && !S_ISFIFO(seen->st.st_mode) &&
+           !S_ISSOCK(seen->st.st_mode);
+}
+
+static char *copy_of(const char *text)
+{
+    char *copy = strdup(text);
+
+    if (!copy) {
+        die("out of memory");
+    }
+    return copy;
 }
 
 static int capture_file(const struct seen *seen, struct image_handle *handle)
 {
     const struct description *description = seen->description;
+    struct kept_file *kept = handle->kept = handle_keep(sizeof *kept);
+    char name[NAME_MAX + 1];
+    int result = 0;
 
-    if (!description->path) {
-        return seen_refuse(seen, "it has no name any more");
-    }
-    struct kept_file *kept = handle_keep(sizeof *kept);
     kept->tree = description->tree;
-    kept->path = strdup(description->path);
+    kept->path = copy_of(description->path);
     kept->position = description->position;
-    if (!kept->path) {
-        die("out of memory");
+    kept->locks = locks_keep(description);
+    if (S_ISDIR(description->st.st_mode) && kept->position > 0 && !(handle->flags & O_PATH)) {
+        result = directory_unread(description, name);
+        kept->unread = result < 0 ? NULL : copy_of(name);
     }
-    handle->kept = kept;
-    return 0;
+    return result;
+}
+
+/* Offsets in a merged directory are those of one opening. */
+static int go_on_reading(const struct kept_file *kept, int fd)
+{
+    int found = *kept->unread ? directory_seek(fd, kept->unread) : 0;
+
+    return found == 0 ? directory_to_end(fd) : found < 0 ? found : 0;
 }
 
 static int open_file(const struct opening *opening, const struct image_handle *handle)
@@ -43,12 +65,15 @@ static int open_file(const struct opening *opening, const struct image_handle *h
     cleanup_fd fd =
         sys_openat2(opening->stage->trees[kept->tree], kept->path, (uint64_t)flags_to_open(handle->flags), 0,
                     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+    int result = fd < 0 ? -errno : 0;
 
-    if (fd < 0 ||
-        (kept->position > 0 && !(handle->flags & O_PATH) && lseek(fd, kept->position, SEEK_SET) < 0)) {
-        return -errno;
+    if (result == 0 && kept->unread) {
+        result = go_on_reading(kept, fd);
+    } else if (result == 0 && kept->position > 0 && !(handle->flags & O_PATH)) {
+        result = lseek(fd, kept->position, SEEK_SET) < 0 ? -errno : 0;
     }
-    return fd_steal(&fd);
+    result = result < 0 ? result : locks_take_again(&kept->locks, fd);
+    return result < 0 ? result : fd_steal(&fd);
 }
 
 static void forget(void *kept)
@@ -56,8 +81,34 @@ static void forget(void *kept)
     struct kept_file *file = kept;
 
     free(file->path);
+    free(file->unread);
+    free(file->locks.list);
     free(file);
 }
 
 const struct handle_kind handle_file = {
     .name = "file", .is_it = is_it, .capture = capture_file, .open = open_file, .forget = forget};
+
+/* ---- locks ---- */
+
+struct kept_locks locks_keep(const struct description *description)
+{
+    struct kept_locks kept = {.list = handle_keep((description->lock_count + 1) * sizeof *kept.list)};
+
+    for (size_t i = 0; i < description->lock_count; i++) {
+        if (description->locks[i].kind != LOCK_OF_PROCESS) {
+            kept.list[kept.count++] = description->locks[i];
+        }
+    }
+    return kept;
+}
+
+int locks_take_again(const struct kept_locks *locks, int fd)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < locks->count; i++) {
+        result = lock_take(&locks->list[i], fd);
+    }
+    return result;
+}

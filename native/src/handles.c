@@ -13,8 +13,9 @@
 
 /* The first that knows it takes it. */
 static const struct handle_kind *const kinds[] = {
-    &handle_file,   &handle_stdio, &handle_device, &handle_pipe,  &handle_event,
-    &handle_signal, &handle_timer, &handle_epoll,  &handle_pidfd, &handle_inotify,
+    &handle_stdio,  &handle_file,  &handle_directory, &handle_nameless, &handle_view,
+    &handle_device, &handle_pipe,  &handle_event,     &handle_signal,   &handle_timer,
+    &handle_epoll,  &handle_pidfd, &handle_inotify,
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -210,7 +211,7 @@ static int capture_new(const struct seen *seen, size_t *handle)
     while (kind < KINDS && !kinds[kind]->is_it(seen)) {
         kind++;
     }
-    if (seen->flags & O_ASYNC) {
+    if ((seen->flags & O_ASYNC) && !(seen->flags & O_PATH)) {
         return seen_refuse(seen, "it sends a signal when something happens");
     }
     if (kind == KINDS) {
@@ -245,6 +246,25 @@ static int capture_descriptor(struct seen *seen, struct image_descriptor *descri
         know(seen->image, at, &known);
     }
     return result;
+}
+
+/* Each is told by the descriptor it was taken with. */
+static void capture_locks(struct image_process *process, const struct seen *seen)
+{
+    const struct description *description = seen->description;
+    const size_t unit = (size_t)(seen->unit - seen->move->units);
+
+    for (size_t i = 0; description && i < description->lock_count; i++) {
+        const struct lock *lock = &description->locks[i];
+        if (lock->kind != LOCK_OF_PROCESS || lock->unit != unit || lock->fd != seen->number) {
+            continue;
+        }
+        process->locks = realloc(process->locks, (process->lock_count + 1) * sizeof *process->locks);
+        if (!process->locks) {
+            die("out of memory");
+        }
+        process->locks[process->lock_count++] = *lock;
+    }
 }
 
 static int capture_places(struct image_process *process, struct seen *seen)
@@ -285,6 +305,7 @@ int handles_capture(struct image *image, struct image_process *process, const st
             return err_system(err, -result, "look at descriptor", "%d/%d", process->pid, seen.number);
         }
         process->descriptor_count += result == 0;
+        capture_locks(process, &seen);
     }
     int result = capture_places(process, &seen);
     return result < 0 ? err_system(err, -result, "look at directory", "process %d", process->pid) : 0;

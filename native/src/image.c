@@ -129,6 +129,7 @@ void image_process_free(struct image_process *process)
     free(process->timers);
     free(process->pending.list);
     free(process->descriptors);
+    free(process->locks);
 }
 
 void image_free(struct image *image)

@@ -76,7 +76,7 @@ static struct flock to_flock(const struct lock *lock)
                           .l_len = (off_t)lock->length};
 }
 
-static int take(const struct lock *lock, int fd)
+int lock_take(const struct lock *lock, int fd)
 {
     struct flock range = to_flock(lock);
 
@@ -91,7 +91,7 @@ int locks_take(struct description *description)
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < description->lock_count; i++) {
-        result = take(&description->locks[i], description->new);
+        result = lock_take(&description->locks[i], description->new);
     }
     return result;
 }
@@ -109,7 +109,7 @@ int locks_pass(const struct description *description, int from, int to)
         } else if (lock->kind == LOCK_OF_DESCRIPTION) {
             fcntl(from, F_OFD_SETLK, &range);
         }
-        result = take(lock, to);
+        result = lock_take(lock, to);
     }
     return result;
 }

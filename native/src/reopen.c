@@ -42,8 +42,7 @@ static ssize_t read_entries(int fd, void *entries)
     return syscall(SYS_getdents64, fd, entries, ENTRIES_BYTES);
 }
 
-/* Puts `fd` before the entry `name`. 1 when it is there, 0 when it is not, -errno. */
-static int seek_entry(int fd, const char *name)
+int directory_seek(int fd, const char *name)
 {
     static char entries[ENTRIES_BYTES];
     off_t before = 0;
@@ -76,26 +75,55 @@ static int go_on_reading(const struct description *description)
     while (result == 0 && (got = read_entries(description->old, entries)) > 0) {
         for (char *at = entries; result == 0 && at < entries + got;) {
             const struct entry *entry = (const struct entry *)(void *)at;
-            result = seek_entry(description->new, entry->name);
+            result = directory_seek(description->new, entry->name);
             at += entry->length;
         }
     }
     int error = got < 0 ? -errno : 0;
     lseek(description->old, description->position, SEEK_SET);
-    while (result == 0 && error == 0 && (got = read_entries(description->new, entries)) > 0) {
-        /* nothing is left: it is to stand at its end */
+    if (result == 0 && error == 0) {
+        error = directory_to_end(description->new); /* nothing is left */
     }
     return result < 0 ? result : error;
 }
 
+int directory_unread(const struct description *description, char name[NAME_MAX + 1])
+{
+    static char entries[ENTRIES_BYTES];
+    ssize_t got = lseek(description->old, description->position, SEEK_SET) < 0
+                      ? -1
+                      : read_entries(description->old, entries);
+    const int failure = got < 0 ? -errno : 0;
+
+    lseek(description->old, description->position, SEEK_SET);
+    name[0] = '\0';
+    if (got > 0) {
+        const struct entry *entry = (const struct entry *)(void *)entries;
+        snprintf(name, NAME_MAX + 1, "%.255s", entry->name);
+    }
+    return failure;
+}
+
+int directory_to_end(int fd)
+{
+    static char entries[ENTRIES_BYTES];
+    ssize_t got;
+
+    while ((got = read_entries(fd, entries)) > 0) {
+        /* only its place matters */
+    }
+    return got < 0 ? -errno : 0;
+}
+
 /* ---- directories without a name ---- */
 
-/* The way from a directory that was removed up to one that was not: how many, and that one's description. */
-static int nearest_ancestor(const struct move *move, struct description *description, unsigned *depth)
+int removed_directory_above(const struct move *move, const struct description *description,
+                            char path[PATH_MAX], unsigned *depth)
 {
     const struct move_tree *tree = &move->trees[description->tree];
-    char path[PATH_MAX];
-    cleanup_fd at = openat(description->old, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    char link[32];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", description->old);
+    cleanup_fd at = open(link, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     /* the link count of a removed directory that lay in a layer is what it was */
     for (*depth = 0; at >= 0 && move_path_of(tree, at, path) < 0; ++*depth) {
@@ -106,17 +134,12 @@ static int nearest_ancestor(const struct move *move, struct description *descrip
         close(at);
         at = above;
     }
-    if (at < 0) {
-        return -errno;
-    }
-    int fd = sys_openat2(tree->new, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0,
-                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-    return fd < 0 ? -errno : fd;
+    return at < 0 ? -errno : *depth == 0 ? -ENOENT : 0;
 }
 
 /* Makes directories in one another and removes them again: what is left is one without a name, whose ".." leads where
  * that of the old one did. Returns its descriptor or -errno. */
-static int make_removed(int above, unsigned depth, const struct description *description)
+static int make_removed(int above, unsigned depth, const struct stat *looks, int flags)
 {
     static const char name[] = ".deltabox-removed";
     int result;
@@ -125,13 +148,13 @@ static int make_removed(int above, unsigned depth, const struct description *des
         return -errno;
     }
     cleanup_fd made = openat(above, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (made < 0 || fchown(made, description->st.st_uid, description->st.st_gid) < 0 ||
-        fchmod(made, description->st.st_mode & 07777) < 0) {
+    if (made < 0 || fchown(made, looks->st_uid, looks->st_gid) < 0 ||
+        fchmod(made, looks->st_mode & 07777) < 0) {
         result = -errno;
     } else if (depth > 1) {
-        result = make_removed(made, depth - 1, description);
+        result = make_removed(made, depth - 1, looks, flags);
     } else {
-        result = openat(made, ".", flags_again(description) | O_CLOEXEC);
+        result = openat(made, ".", flags | O_CLOEXEC);
         result = result < 0 ? -errno : result;
     }
     if (unlinkat(above, name, AT_REMOVEDIR) < 0 && result >= 0) {
@@ -141,22 +164,31 @@ static int make_removed(int above, unsigned depth, const struct description *des
     return result;
 }
 
-static int reopen_removed_directory(const struct move *move, struct description *description)
+int removed_directory_make(int tree, const char *path, unsigned depth, const struct stat *looks, int flags)
 {
     struct stat st;
-    unsigned depth;
-    int above_fd = nearest_ancestor(move, description, &depth);
+    cleanup_fd above = sys_openat2(tree, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0,
+                                   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 
-    if (above_fd < 0) {
-        return above_fd;
+    if (above < 0 || fstat(above, &st) < 0) {
+        return -errno;
     }
-    cleanup_fd above = above_fd;
-    if (depth == 0 || fstat(above, &st) < 0) {
-        return -ENOENT;
-    }
-    int result = make_removed(above, depth, description);
+    int result = make_removed(above, depth, looks, flags);
     const struct timespec times[] = {st.st_atim, st.st_mtim};
     futimens(above, times);
+    return result;
+}
+
+static int reopen_removed_directory(const struct move *move, struct description *description)
+{
+    char path[PATH_MAX];
+    unsigned depth;
+    int result = removed_directory_above(move, description, path, &depth);
+
+    if (result == 0) {
+        result = removed_directory_make(move->trees[description->tree].new, path, depth, &description->st,
+                                        flags_again(description));
+    }
     if (result < 0) {
         return result;
     }

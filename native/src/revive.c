@@ -177,6 +177,11 @@ int revive(struct revival *revival, const struct image *image, const struct stag
             return -1;
         }
     }
+    int result = bring_settle(revival);
+    if (result < 0) {
+        revival_end(revival);
+        return err_system(err, -result, "settle descriptors", "%s", image->id);
+    }
     return 0;
 }
 

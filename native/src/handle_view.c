@@ -1,0 +1,87 @@
+/* Files of /proc and /sys: what they tell is told anew. */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/vfs.h>
+
+#include "fd.h"
+#include "handle.h"
+
+struct kept_view {
+    char *path;
+    off_t position;
+};
+
+static bool is_it(const struct seen *seen)
+{
+    char link[64];
+    struct statfs fs;
+    const bool is_proc = strncmp(seen->link, "/proc", 5) == 0;
+
+    if (!is_proc && strncmp(seen->link, "/sys", 4) != 0) {
+        return false;
+    }
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", seen->unit->thread->tid, seen->number);
+    return statfs(link, &fs) == 0 && fs.f_type == (is_proc ? PROC_SUPER_MAGIC : SYSFS_MAGIC);
+}
+
+static int capture_view(const struct seen *seen, struct image_handle *handle)
+{
+    struct kept_view *kept = handle->kept = handle_keep(sizeof *kept);
+
+    kept->path = strdup(seen->link);
+    kept->position = seen->position;
+    if (!kept->path) {
+        die("out of memory");
+    }
+    return 0;
+}
+
+/* That of a process is there only if the process is. */
+static int complete(const struct seen *seen, struct image_handle *handle)
+{
+    const struct kept_view *kept = handle->kept;
+    pid_t pid = 0;
+
+    if (sscanf(kept->path, "/proc/%d", &pid) != 1 || pid == 1) {
+        return 0;
+    }
+    for (size_t i = 0; i < seen->image->process_count; i++) {
+        if (seen->image->processes[i].pid == pid) {
+            return 0;
+        }
+    }
+    return seen_refuse(seen, "the process that it tells about is not brought back");
+}
+
+static int open_view(const struct opening *opening, const struct image_handle *handle)
+{
+    const struct kept_view *kept = handle->kept;
+
+    return opening_inside(opening, kept->path, handle->flags);
+}
+
+/* Going to a place of it makes its text. */
+static int settle(const struct image_handle *handle, int fd)
+{
+    const struct kept_view *kept = handle->kept;
+
+    return kept->position > 0 && !(handle->flags & O_PATH) && lseek(fd, kept->position, SEEK_SET) < 0 ? -errno
+                                                                                                      : 0;
+}
+
+static void forget(void *kept)
+{
+    struct kept_view *view = kept;
+
+    free(view->path);
+    free(view);
+}
+
+const struct handle_kind handle_view = {.name = "view",
+                                        .is_it = is_it,
+                                        .capture = capture_view,
+                                        .complete = complete,
+                                        .open = open_view,
+                                        .settle = settle,
+                                        .forget = forget};
