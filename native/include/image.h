@@ -136,7 +136,8 @@ struct signal_action {
     uint64_t handler, flags, restorer, mask;
 };
 
-struct handle_kind; /* handle.h */
+struct handle_kind;    /* handle.h */
+struct image_terminal; /* terminal.h */
 
 /* An open file description that one or more processes have descriptors of. */
 struct image_handle {
@@ -186,6 +187,7 @@ struct image_process {
     struct template *template; /* NULL until it is built */
     char origin[ID_MAX + 1];   /* the image whose template it grows from, */
     pid_t origin_pid;          /* and which of its processes */
+    size_t terminal;           /* that controls it, counted from 1 */
 };
 
 /* A description that was met while capturing, by a descriptor of it. */
@@ -203,6 +205,8 @@ struct image {
     size_t handle_count;
     struct image_object *objects;
     size_t object_count;
+    struct image_terminal *terminals;
+    size_t terminal_count;
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
     size_t built; /* how many processes have their templates */

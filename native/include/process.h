@@ -62,7 +62,7 @@ void process_describe(const struct process *process, struct out *out);
 bool processes_settle(const struct sandbox *sandbox, uint64_t deadline);
 /* A command as it is before its program is attached to it: an old one again, which has let go of what it ran, or one
  * made anew under that name. NULL with err. */
-struct process *process_again(struct sandbox *sandbox, const char *id, struct err *err);
+struct process *process_again(struct sandbox *sandbox, const char *id, bool terminal, struct err *err);
 /* Its end is told from here on. */
 void process_watch(struct process *process);
 /* Drops everything the engine holds of an ended process. */

@@ -6,12 +6,15 @@
 /* New pipes for the commands of an image. */
 struct stdio {
     char id[ID_MAX + 1];
-    int ours[3], theirs[3];
+    int ours[3], theirs[3]; /* pipes; -1: none */
+    int terminal;           /* the master; -1: none */
     struct stdio *next;
 };
 
 /* The end that the process gets of a stream of a command, made when it is first asked for; -errno. */
 int stdio_end_of(struct stdio **list, const char *process, int stream);
+/* The command has a terminal, whose master is taken over. 0 or -errno. */
+int stdio_take_terminal(struct stdio **list, const char *process, int master);
 void stdio_free(struct stdio **list);
 
 /* The command runs in the sandbox's cell as `host_pid`. NULL with err. */

@@ -24,17 +24,21 @@ struct revival {
     size_t count;
     int *opened; /* by handle; -1: not opened */
     bool *finished;
-    struct made *made; /* by object */
+    struct made *made;               /* by object */
+    struct live_terminal *terminals; /* terminal.h */
 };
 
 /* `stdio` gives the end that a process gets of a stream of a command: its descriptor, or -errno. */
 typedef int stdio_end(void *owner, const char *process, int stream);
+/* Takes over the master of the terminal of a command. 0 or -errno. */
+typedef int terminal_end(void *owner, const char *process, int master);
 
 struct stage {
     const struct cell *cell;
     const struct cgroup *cgroup;
     const int *trees;
     stdio_end *stdio;
+    terminal_end *terminal;
     void *owner;
 };
 

@@ -11,6 +11,7 @@
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
+#include "terminal.h"
 
 #define GET_NO_NEW_CODE 66   /* PR_GET_MDWE, since Linux 6.3 */
 #define GET_MERGES 68        /* PR_GET_MEMORY_MERGE, since Linux 6.4 */
@@ -236,6 +237,9 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
         image_process_free(process);
         *process = (struct image_process){.memory.program = -1};
         image->process_count--;
+    }
+    if (terminals_capture(image, move, obstacles, err) < 0) {
+        return -1;
     }
     if (obstacles->count == 0 && handles_complete(image, move, obstacles, err) < 0) {
         return -1;

@@ -13,9 +13,9 @@
 
 /* The first that knows it takes it. */
 static const struct handle_kind *const kinds[] = {
-    &handle_stdio,  &handle_file,  &handle_directory, &handle_nameless, &handle_view,
-    &handle_device, &handle_pipe,  &handle_event,     &handle_signal,   &handle_timer,
-    &handle_epoll,  &handle_pidfd, &handle_inotify,
+    &handle_terminal, &handle_stdio,  &handle_file,  &handle_directory, &handle_nameless,
+    &handle_view,     &handle_device, &handle_pipe,  &handle_event,     &handle_signal,
+    &handle_timer,    &handle_epoll,  &handle_pidfd, &handle_inotify,
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -225,17 +225,36 @@ static int capture_new(const struct seen *seen, size_t *handle)
     return result;
 }
 
+/* What was opened by TIOCGPTPEER has the flag in its description for good: only the process knows better. */
+static int is_closed_on_exec(const struct seen *seen)
+{
+    struct inject *inject = seen->unit->inject;
+
+    if (!(seen->flags & O_CLOEXEC) || !S_ISCHR(seen->st.st_mode)) {
+        return (seen->flags & O_CLOEXEC) != 0;
+    }
+    inject_clear(inject);
+    inject_add(inject, SYS_fcntl, (uint64_t)seen->number, F_GETFD, 0, 0, 0, 0);
+    int result = inject_run(inject);
+    const int flags = (int)inject->calls[0].result;
+    inject_clear(inject);
+    return result < 0 ? result : flags & FD_CLOEXEC;
+}
+
 static int capture_descriptor(struct seen *seen, struct image_descriptor *descriptor)
 {
     struct known_description known = {.unit = seen->unit, .number = seen->number};
     size_t at;
     int result = look(seen);
 
-    if (result < 0 || (result = search(seen->image, order_of_seen, seen, &at)) < 0) {
+    if (result < 0 || (result = is_closed_on_exec(seen)) < 0) {
+        return result;
+    }
+    descriptor->close_on_exec = result > 0;
+    if ((result = search(seen->image, order_of_seen, seen, &at)) < 0) {
         return result;
     }
     descriptor->number = seen->number;
-    descriptor->close_on_exec = (seen->flags & O_CLOEXEC) != 0;
     if (result == 1) {
         descriptor->handle = seen->image->known[at].handle;
         return 0;

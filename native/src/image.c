@@ -5,6 +5,7 @@
 #include "handle.h"
 #include "loop.h"
 #include "template.h"
+#include "terminal.h"
 
 struct image *images;
 
@@ -152,6 +153,7 @@ void image_free(struct image *image)
         image->objects[i].kind->forget(image->objects[i].kept);
     }
     free(image->objects);
+    terminals_free(image);
     free(image->known);
     free(image->processes);
     free(image->handles);

@@ -464,10 +464,10 @@ static void let_go_of_program(struct process *process)
     }
 }
 
-struct process *process_again(struct sandbox *sandbox, const char *id, struct err *err)
+struct process *process_again(struct sandbox *sandbox, const char *id, bool terminal, struct err *err)
 {
     struct process *process = find(sandbox, id);
-    const struct start start = {.has_stdin = true, .ring_bytes = RING_BYTES};
+    const struct start start = {.has_stdin = true, .terminal = terminal, .ring_bytes = RING_BYTES};
 
     if (process) {
         let_go_of_program(process);

@@ -11,6 +11,7 @@
 #include "fd.h"
 #include "sys.h"
 #include "template.h"
+#include "terminal.h"
 
 static int failed(const struct image_process *process, int result, const char *step, struct err *err)
 {
@@ -139,13 +140,16 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
     if ((result = move_hand(revived)) < 0 || (result = enter_cell(revived, stage)) < 0) {
         return failed(process, result, "enter cell", err);
     }
-    if ((result = restore_groups(revived)) < 0 || (result = restore_filters(revived)) < 0 ||
-        (result = make_threads(revived)) < 0) {
+    if ((result = restore_groups(revived)) < 0 || (result = terminal_take_control(revival, revived)) < 0 ||
+        (result = restore_filters(revived)) < 0 || (result = make_threads(revived)) < 0) {
         return failed(process, result, "make threads", err);
     }
     if ((result = bring_open(revival, revived, stage)) < 0 || (result = bring_places(revival, revived)) < 0 ||
         (result = bring_descriptors(revival, revived, stage)) < 0) {
         return failed(process, result, "bring descriptors", err);
+    }
+    if ((result = terminal_set_foreground(revival, revived)) < 0) {
+        return failed(process, result, "set foreground", err);
     }
     hand_close(&revived->puppet.hand);
     if ((result = restore_memory(revived)) < 0 || (result = restore_signals(revived)) < 0 ||
@@ -168,6 +172,11 @@ int revive(struct revival *revival, const struct image *image, const struct stag
     for (size_t i = 0; i < image->handle_count; i++) {
         revival->opened[i] = -1;
     }
+    int result = terminals_make(revival, stage);
+    if (result < 0) {
+        revival_end(revival);
+        return err_system(err, -result, "make terminals", "image %s", image->id);
+    }
     for (size_t i = 0; i < image->process_count; i++) {
         struct revived *revived = &revival->processes[revival->count++];
         revived->image = &image->processes[i];
@@ -177,8 +186,7 @@ int revive(struct revival *revival, const struct image *image, const struct stag
             return -1;
         }
     }
-    int result = bring_settle(revival);
-    if (result < 0) {
+    if ((result = bring_settle(revival)) < 0 || (result = terminals_finish(revival)) < 0) {
         revival_end(revival);
         return err_system(err, -result, "settle descriptors", "%s", image->id);
     }
@@ -239,6 +247,7 @@ void revival_end(struct revival *revival)
             fd_close(&revival->made[i].fds[1]);
         }
     }
+    terminals_forget(revival);
     free(revival->processes);
     free(revival->opened);
     free(revival->finished);

@@ -59,6 +59,11 @@ static int end_for(void *owner, const char *process, int stream)
     return stdio_end_of(owner, process, stream);
 }
 
+static int terminal_for(void *owner, const char *process, int master)
+{
+    return stdio_take_terminal(owner, process, master);
+}
+
 int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
                    const struct standing *standing, item args, struct err *err)
 {
@@ -82,6 +87,7 @@ int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
                                 .cgroup = &sandbox->cgroup,
                                 .trees = standing->trees,
                                 .stdio = end_for,
+                                .terminal = terminal_for,
                                 .owner = &this->stdio};
     if (revive(&this->revival, image, &stage, err) < 0) {
         stdio_free(&this->stdio);
