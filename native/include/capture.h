@@ -10,6 +10,9 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
  * err. */
 int handles_capture(struct image *image, struct image_process *process, const struct move *move,
                     const struct unit *unit, struct obstacles *obstacles, struct err *err);
+/* shared.c: the same for what it shares. Its areas are captured. */
+int shared_capture(struct image *image, struct image_process *process, const struct move *move,
+                   const struct unit *unit, struct obstacles *obstacles, struct err *err);
 /* When that was done for all: what of one thing depends on others. */
 int handles_complete(struct image *image, const struct move *move, struct obstacles *obstacles,
                      struct err *err);

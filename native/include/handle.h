@@ -58,8 +58,8 @@ struct object_kind {
 };
 
 extern const struct handle_kind handle_file, handle_directory, handle_nameless, handle_view, handle_device,
-    handle_stdio, handle_pipe, handle_event, handle_signal, handle_timer, handle_epoll, handle_pidfd,
-    handle_inotify, handle_terminal;
+    handle_memory, handle_stdio, handle_pipe, handle_event, handle_signal, handle_timer, handle_epoll,
+    handle_pidfd, handle_inotify, handle_terminal;
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 
@@ -84,6 +84,8 @@ struct kept_locks {
 };
 struct kept_locks locks_keep(const struct description *description);
 int locks_take_again(const struct kept_locks *locks, int fd); /* 0 or -errno */
+/* The handle of memory that is mapped; `own`: a descriptor of the engine's, O_PATH will do. As `capture`. */
+int memory_handle(const struct seen *seen, int own, size_t *handle);
 /* The index of an object that was met before; SIZE_MAX. */
 size_t object_find(const struct image *image, const struct object_kind *kind, const struct stat *st);
 size_t object_add(struct image *image, const struct object_kind *kind, const struct stat *st, void *kept);
@@ -94,6 +96,9 @@ void *handle_keep(size_t size);
 
 /* The engine's descriptor of a handle, opened when it is first asked for; -errno. */
 int opening_fd(const struct opening *opening, size_t handle);
+/* shared.c: what the process shares is opened, then mapped. 0 or -errno. */
+int shared_open(const struct opening *opening);
+int shared_map(const struct opening *opening);
 /* Opened by the process itself, which still has the root of the sandbox: for what depends on who opens it. */
 int opening_inside(const struct opening *opening, const char *path, int flags);
 /* Made by a call of the process itself, to whose account it goes; -errno. */

@@ -12,7 +12,8 @@
 
 /* ---- memory ---- */
 
-enum area_kind { AREA_MEMORY, AREA_FILE, AREA_KERNEL };
+/* A template has no AREA_SHARED. */
+enum area_kind { AREA_MEMORY, AREA_FILE, AREA_SHARED, AREA_KERNEL };
 
 /* Of the kernel's VmFlags what is not seen by access and file. */
 enum area_look {
@@ -37,8 +38,10 @@ struct area {
     bool shared;
     int protection; /* PROT_* */
     unsigned looks;
-    size_t file;   /* of AREA_FILE: in files */
-    char name[16]; /* of AREA_KERNEL */
+    size_t file;    /* of AREA_FILE: in files */
+    size_t handle;  /* of AREA_SHARED */
+    bool may_write; /* also when its protection does not say so now */
+    char name[16];  /* of AREA_KERNEL */
 };
 
 struct area_file {

@@ -90,6 +90,13 @@ static bool is_kernels(const struct line *line)
     return strcmp(line->name, "[vdso]") == 0 || strncmp(line->name, "[vvar", 5) == 0;
 }
 
+/* What has no file system's file behind it. */
+static bool is_memory(const struct line *line)
+{
+    return strncmp(line->name, "/memfd:", 7) == 0 || strcmp(line->name, "/dev/zero (deleted)") == 0 ||
+           strncmp(line->name, "/SYSV", 5) == 0;
+}
+
 /* 1 with a reason when it cannot be kept. */
 static int add_area(struct memory *memory, uint64_t injected, const struct line *line, const char *flags,
                     const char **reason)
@@ -119,12 +126,15 @@ static int add_area(struct memory *memory, uint64_t injected, const struct line 
     } else if ((*reason = why_not(flags))) {
         return 1;
     } else if (line->inode != 0) {
-        area.kind = AREA_FILE;
-        if (area.shared && strstr(flags, " mw")) {
-            *reason = "it shares memory that can be written";
+        area.may_write = strstr(flags, " mw") != NULL;
+        if (!area.shared && is_memory(line)) {
+            *reason = "it maps a copy of shared memory";
             return 1;
         }
-        area.file = find_file(memory, line);
+        area.kind = area.shared && (area.may_write || is_memory(line)) ? AREA_SHARED : AREA_FILE;
+        if (area.kind == AREA_FILE) {
+            area.file = find_file(memory, line);
+        }
     }
     memory->areas = grown(memory->areas, memory->area_count, sizeof *memory->areas);
     memory->areas[memory->area_count++] = area;
@@ -180,7 +190,8 @@ struct ranges areas_private(const struct memory *memory)
 static bool is_compatible(const struct memory *a, const struct area *left, const struct memory *b,
                           const struct area *right)
 {
-    if (left->kind != right->kind || left->shared != right->shared || left->looks != right->looks) {
+    if (left->kind != right->kind || left->kind == AREA_SHARED || left->shared != right->shared ||
+        left->looks != right->looks) {
         return false;
     }
     if (left->kind != AREA_FILE) {

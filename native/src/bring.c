@@ -180,7 +180,7 @@ int bring_open(struct revival *revival, struct revived *revived, const struct st
     for (int i = 0; result >= 0 && i < 2; i++) {
         result = places[i] == SIZE_MAX ? 0 : opening_fd(&opening, places[i]);
     }
-    return result < 0 ? result : 0;
+    return result < 0 ? result : shared_open(&opening);
 }
 
 int bring_descriptors(struct revival *revival, struct revived *revived, const struct stage *stage)
@@ -190,7 +190,7 @@ int bring_descriptors(struct revival *revival, struct revived *revived, const st
     const size_t count = process->descriptor_count;
     struct image_descriptor *sorted = malloc((count + 1) * sizeof *sorted);
     int *fds = malloc((count + 1) * sizeof *fds), *arrived = malloc((count + 1) * sizeof *arrived);
-    int result = 0;
+    int result = shared_map(&opening);
 
     if (!sorted || !fds || !arrived) {
         die("out of memory");

@@ -178,6 +178,7 @@ static int capture_process(struct image *image, struct image_process *process, s
     strcpy(process->command, subject->command);
     find_api_id(process, move, subject->pid);
     if (capture_memory(process, move->sandbox, unit, obstacles, err) < 0 ||
+        shared_capture(image, process, move, unit, obstacles, err) < 0 ||
         handles_capture(image, process, move, unit, obstacles, err) < 0) {
         return -1;
     }

@@ -139,6 +139,15 @@ static const struct {
                {LOOK_RANDOM, MADV_RANDOM},      {LOOK_SEQUENTIAL, MADV_SEQUENTIAL}};
 #define ADVICES (sizeof advices / sizeof *advices)
 
+void template_add_advices(struct inject *inject, const struct area *area, uint64_t start, uint64_t size)
+{
+    for (size_t i = 0; i < ADVICES; i++) {
+        if (area->looks & advices[i].look) {
+            inject_add(inject, SYS_madvise, start, size, (uint64_t)advices[i].advice, 0, 0, 0);
+        }
+    }
+}
+
 /* What fork would leave out or wipe it is told to in the revived process only. */
 static int map_piece(struct build *this, const struct area *area, const struct range *piece)
 {
@@ -152,11 +161,7 @@ static int map_piece(struct build *this, const struct area *area, const struct r
                (uint64_t)flags_of(area),
                area->kind == AREA_FILE ? (uint64_t)this->files[area->file] : (uint64_t)-1,
                area->kind == AREA_FILE ? area->offset + (piece->start - area->start) : 0);
-    for (size_t i = 0; i < ADVICES; i++) {
-        if (area->looks & advices[i].look) {
-            inject_add(this->inject, SYS_madvise, piece->start, size, (uint64_t)advices[i].advice, 0, 0, 0);
-        }
-    }
+    template_add_advices(this->inject, area, piece->start, size);
     return 0;
 }
 
@@ -168,7 +173,7 @@ static int map_areas(struct build *this)
     for (size_t i = 0; result == 0 && i < this->memory->area_count; i++) {
         const struct area *area = &this->memory->areas[i];
         const struct ranges whole = {.list = &(struct range){area->start, area->end}, .count = 1};
-        if (area->kind == AREA_KERNEL) {
+        if (area->kind == AREA_KERNEL || area->kind == AREA_SHARED) {
             continue;
         }
         struct ranges missing = ranges_without(&whole, &this->kept);
