@@ -34,3 +34,5 @@ int signals_capture(struct image_process *process, const struct subject *subject
 const char *status_read(pid_t tid);
 /* What follows the key; "" without it. */
 const char *status_after(const char *status, const char *key);
+/* ipc.c: what of System V the cell has is an obstacle. 0 or -1 with err. */
+int ipc_check(const struct cell *cell, struct obstacles *obstacles, struct err *err);

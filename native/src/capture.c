@@ -242,6 +242,9 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
     if (terminals_capture(image, move, obstacles, err) < 0) {
         return -1;
     }
+    if (ipc_check(move->sandbox->cell, obstacles, err) < 0) {
+        return -1;
+    }
     if (obstacles->count == 0 && handles_complete(image, move, obstacles, err) < 0) {
         return -1;
     }
