@@ -59,7 +59,7 @@ struct object_kind {
 
 extern const struct handle_kind handle_file, handle_directory, handle_nameless, handle_view, handle_device,
     handle_memory, handle_stdio, handle_pipe, handle_event, handle_signal, handle_timer, handle_epoll,
-    handle_pidfd, handle_inotify, handle_terminal;
+    handle_pidfd, handle_inotify, handle_terminal, handle_inet, handle_unix;
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 

@@ -13,9 +13,9 @@
 
 /* The first that knows it takes it. */
 static const struct handle_kind *const kinds[] = {
-    &handle_terminal, &handle_memory, &handle_stdio,  &handle_file,  &handle_directory,
-    &handle_nameless, &handle_view,   &handle_device, &handle_pipe,  &handle_event,
-    &handle_signal,   &handle_timer,  &handle_epoll,  &handle_pidfd, &handle_inotify,
+    &handle_terminal, &handle_memory, &handle_stdio,   &handle_file,  &handle_directory, &handle_nameless,
+    &handle_view,     &handle_device, &handle_pipe,    &handle_event, &handle_signal,    &handle_timer,
+    &handle_epoll,    &handle_pidfd,  &handle_inotify, &handle_inet,  &handle_unix,
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
