@@ -1,9 +1,11 @@
 /* TCP sockets that listen, and TCP and UDP sockets that are bound or not yet in use. */
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -151,6 +153,15 @@ static const char *why_not_tcp(struct kept_socket *kept, int fd, int events)
                : NULL;
 }
 
+static bool is_of_cell(const struct seen *seen, int fd)
+{
+    struct stat own, cell;
+    cleanup_fd space = ioctl(fd, SIOCGSKNS);
+
+    return space >= 0 && fstat(space, &own) == 0 && fstat(seen->move->sandbox->cell->net_ns, &cell) == 0 &&
+           own.st_ino == cell.st_ino && own.st_dev == cell.st_dev;
+}
+
 static const char *why_not(const struct seen *seen, struct kept_socket *kept, int fd)
 {
     struct pollfd events = {.fd = fd, .events = POLLIN | POLLRDHUP};
@@ -160,6 +171,9 @@ static const char *why_not(const struct seen *seen, struct kept_socket *kept, in
 
     if (seen->move->sandbox->cell->host_net) {
         return "it is in the host's network";
+    }
+    if (!is_of_cell(seen, fd)) {
+        return "it is in a network namespace of its own";
     }
     if (!((kept->type == SOCK_STREAM && kept->protocol == IPPROTO_TCP) ||
           (kept->type == SOCK_DGRAM && kept->protocol == IPPROTO_UDP))) {

@@ -298,6 +298,8 @@ static int capture_end(const struct seen *seen, struct image_handle *handle)
     const struct kept_end *kept = handle->kept;
     if (result == -EMSGSIZE) {
         result = seen_refuse(seen, "it holds a message that is too long");
+    } else if (result == -ENOENT) {
+        result = seen_refuse(seen, "it is in a network namespace of its own");
     } else if (result == 0) {
         const struct pair *pair = seen->image->objects[kept->object].kept;
         const struct end *end = &pair->ends[kept->end];
