@@ -38,6 +38,14 @@ int arch_set_extended(pid_t tid, const struct arch_extended *extended);
 /* A thread that starts anew from these registers: a call that was interrupted is made again from its beginning. */
 void arch_restart_call(struct arch_regs *regs);
 
+/* The number of a call that the kernel would go on with from what it keeps for the thread; -1 when it is none such, or
+ * one that was gone on with before, whose number is lost. */
+int64_t arch_interrupted_call(const struct arch_regs *regs);
+bool arch_is_gone_on_with(const struct arch_regs *regs);
+/* Such a one becomes the call of that number again, or with -1 one that has failed with EINTR. */
+void arch_name_call(struct arch_regs *regs, int64_t number);
+uint64_t arch_stack(const struct arch_regs *regs);
+
 /* A program of another word size, whose system calls have other numbers. */
 bool arch_is_foreign(const struct arch_regs *regs);
 /* Its segments are not those every program has. */

@@ -12,6 +12,7 @@
 
 #include "capture.h"
 #include "fd.h"
+#include "restarts.h"
 
 #define OF_PROCESS 1 /* of ioprio_get, which means threads */
 
@@ -84,6 +85,9 @@ static int look_at_thread(struct image_thread *image, const struct thread *threa
 
     image->tid = thread->inner;
     image->regs = thread->regs;
+    if (arch_is_gone_on_with(&image->regs)) {
+        arch_name_call(&image->regs, restarts_number(thread->tid, &image->regs));
+    }
     image->mask = thread->mask;
     image->dispatch = thread->dispatch;
     if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, thread->tid, sizeof rseq, &rseq) == sizeof rseq) {

@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "fd.h"
+#include "restarts.h"
 
 #define STOP_USEC 8000   /* a thread that has not stopped by then sits in the kernel ... */
 #define TURN_USEC 400000 /* ... or waits for its turn on a processor */
@@ -394,7 +395,11 @@ static void go_on_waiting(pid_t tid)
 {
     struct arch_regs regs;
 
-    if (arch_get_regs(tid, &regs) == 0 && (arch_go_on_waiting(&regs) || arch_begin_file_call_again(&regs))) {
+    if (arch_get_regs(tid, &regs) < 0) {
+        return;
+    }
+    restarts_note(tid, &regs);
+    if (arch_go_on_waiting(&regs) || arch_begin_file_call_again(&regs)) {
         arch_set_regs(tid, &regs);
     }
 }

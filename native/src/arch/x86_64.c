@@ -133,6 +133,33 @@ void arch_restart_call(struct arch_regs *regs)
     regs->user.orig_rax = (unsigned long long)-1;
 }
 
+#define GO_ON (-516) /* the kernel's ERESTART_RESTARTBLOCK */
+
+int64_t arch_interrupted_call(const struct arch_regs *regs)
+{
+    return (int64_t)regs->user.rax == GO_ON && regs->user.orig_rax != SYS_restart_syscall
+               ? (int64_t)regs->user.orig_rax
+               : -1;
+}
+
+bool arch_is_gone_on_with(const struct arch_regs *regs)
+{
+    return (int64_t)regs->user.rax == GO_ON && regs->user.orig_rax == SYS_restart_syscall;
+}
+
+void arch_name_call(struct arch_regs *regs, int64_t number)
+{
+    if (number < 0) {
+        regs->user.rax = (unsigned long long)-EINTR;
+    }
+    regs->user.orig_rax = (unsigned long long)number;
+}
+
+uint64_t arch_stack(const struct arch_regs *regs)
+{
+    return regs->user.rsp;
+}
+
 bool arch_is_foreign(const struct arch_regs *regs)
 {
     return regs->user.cs == USER_CS_32;

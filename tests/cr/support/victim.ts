@@ -8,6 +8,7 @@ import type { CommandHandle, Sandbox } from 'deltabox'
 import { expect } from 'vitest'
 
 const directory = fileURLToPath(new URL('../victims/', import.meta.url))
+const supportDirectory = fileURLToPath(new URL('.', import.meta.url))
 const support = readFileSync(new URL('victim.py', import.meta.url))
 
 type Action = 'change' | 'verify'
@@ -78,7 +79,7 @@ function compiled(source: string): Buffer {
   const temporary = mkdtempSync(path.join(tmpdir(), 'dbx-victim-'))
   const output = path.join(temporary, 'victim')
   try {
-    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O1', '-pthread', '-o', output, source])
+    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O1', '-pthread', '-I', supportDirectory, '-o', output, source, '-lm'])
     return readFileSync(output)
   } finally {
     rmSync(temporary, { recursive: true, force: true })
