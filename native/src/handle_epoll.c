@@ -50,8 +50,8 @@ struct target {
 static long order_of_target(const struct known_description *known, const void *with)
 {
     const struct target *target = with;
-    long order = syscall(SYS_kcmp, known->unit->subject->pid, target->seen->unit->subject->pid,
-                         KCMP_EPOLL_TFD, known->number, &target->slot);
+    long order = syscall(SYS_kcmp, known->unit->thread->tid, target->seen->unit->thread->tid, KCMP_EPOLL_TFD,
+                         known->number, &target->slot);
 
     return order == 1 ? 2 : order == 2 ? 1 : order; /* it is asked the other way round */
 }

@@ -118,7 +118,7 @@ static long order_of_seen(const struct known_description *known, const void *wit
 {
     const struct seen *seen = with;
 
-    return syscall(SYS_kcmp, seen->unit->subject->pid, known->unit->subject->pid, KCMP_FILE, seen->number,
+    return syscall(SYS_kcmp, seen->unit->thread->tid, known->unit->thread->tid, KCMP_FILE, seen->number,
                    known->number);
 }
 

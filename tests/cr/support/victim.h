@@ -20,45 +20,46 @@ static void set_up(void);
 static void change(void);
 static void verify(void);
 
-#define must(condition)                                                        \
-  do {                                                                         \
-    if (!(condition)) {                                                        \
-      printf("failed: %s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, \
-             errno);                                                           \
-      fflush(stdout);                                                          \
-      _exit(1);                                                                \
-    }                                                                          \
-  } while (0)
+#define must(condition)                                                                                      \
+    do {                                                                                                     \
+        if (!(condition)) {                                                                                  \
+            printf("failed: %s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno);                 \
+            fflush(stdout);                                                                                  \
+            _exit(1);                                                                                        \
+        }                                                                                                    \
+    } while (0)
 
-static inline void pause_ms(long ms) {
-  const struct timespec time = {.tv_sec = ms / 1000,
-                                .tv_nsec = ms % 1000 * 1000000};
+static inline void pause_ms(long ms)
+{
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 
-  nanosleep(&time, NULL);
+    nanosleep(&time, NULL);
 }
 
-static inline int64_t now_ms(void) {
-  struct timespec now;
+static inline int64_t now_ms(void)
+{
+    struct timespec now;
 
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int main(void) {
-  char line[64];
+int main(void)
+{
+    char line[64];
 
-  set_up();
-  puts("ready");
-  fflush(stdout);
-  while (fgets(line, sizeof line, stdin)) {
-    line[strcspn(line, "\n")] = '\0';
-    if (strcmp(line, "change") == 0) {
-      change();
-    } else {
-      verify();
-    }
-    printf("%s done\n", line);
+    set_up();
+    puts("ready");
     fflush(stdout);
-  }
-  return 0;
+    while (fgets(line, sizeof line, stdin)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strcmp(line, "change") == 0) {
+            change();
+        } else {
+            verify();
+        }
+        printf("%s done\n", line);
+        fflush(stdout);
+    }
+    return 0;
 }
