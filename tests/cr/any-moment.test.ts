@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { TestDaemon } from '../e2e/support/daemon.js'
 import { Victim } from './support/victim.js'
 
-const ROUNDS = Number(process.env['DELTABOX_TEST_ROUNDS'] ?? 4)
+const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)
 const CHECKPOINTS = 12
 
 let daemon: TestDaemon

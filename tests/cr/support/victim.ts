@@ -79,7 +79,18 @@ function compiled(source: string): Buffer {
   const temporary = mkdtempSync(path.join(tmpdir(), 'dbx-victim-'))
   const output = path.join(temporary, 'victim')
   try {
-    execFileSync('gcc', ['-std=gnu17', '-D_GNU_SOURCE', '-O1', '-pthread', '-I', supportDirectory, '-o', output, source, '-lm'])
+    execFileSync('gcc', [
+      '-std=gnu17',
+      '-D_GNU_SOURCE',
+      '-O1',
+      '-pthread',
+      '-I',
+      supportDirectory,
+      '-o',
+      output,
+      source,
+      '-lm',
+    ])
     return readFileSync(output)
   } finally {
     rmSync(temporary, { recursive: true, force: true })
