@@ -424,6 +424,10 @@ static void reply_image(struct checkpoint *this, struct out *ok)
     struct image *image = this->image;
     uint64_t bytes = 0;
 
+    if (image && image->process_count == 0) { /* the files are all there is */
+        forget_processes(this);
+        image = NULL;
+    }
     out_key_bool(ok, "kept", image != NULL);
     out_obstacles(ok, "notKept", &this->not_kept);
     if (!image) {
