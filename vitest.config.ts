@@ -16,10 +16,21 @@ export default defineConfig({
         },
       },
       {
+        // Of what is being tried out: not among the tests that a change has to pass.
+        test: {
+          name: 'processes',
+          include: ['tests/cr/**/*.test.ts'],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
         test: {
           name: 'e2e',
           include: ['tests/**/*.test.ts'],
-          exclude: ['tests/house/**'],
+          exclude: ['tests/house/**', 'tests/cr/**'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
           // One daemon at a time: files in parallel would share the machine's cgroups, mounts and two cores.

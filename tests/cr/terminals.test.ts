@@ -10,7 +10,7 @@ let daemon: TestDaemon
 let client: Client
 
 beforeAll(async () => {
-  daemon = await TestDaemon.start()
+  daemon = await TestDaemon.start({ DELTABOX_PROCESSES: '1' })
   client = new Client({ url: daemon.url })
 })
 

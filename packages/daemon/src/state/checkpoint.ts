@@ -74,7 +74,8 @@ async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
   let taken: CheckpointTaken
   try {
     const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
-    const parameters = { sandbox: id, head: state.layers.directory(head), image, ...chain }
+    const kept = state.config.keepsProcesses ? { image } : {}
+    const parameters = { sandbox: id, head: state.layers.directory(head), ...kept, ...chain }
     const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
     taken = await untilSettled(state, () => ask(state, sandbox, doing, 'sandbox.checkpoint', parameters))
   } catch (error) {
