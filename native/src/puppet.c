@@ -110,11 +110,11 @@ size_t puppet_kernel_areas(struct kernel_area areas[KERNEL_AREAS])
 
     while (file && count < KERNEL_AREAS && fgets(text, sizeof text, file)) {
         unsigned long long start, end;
-        char name[17] = "";
-        if (sscanf(text, "%llx-%llx %*s %*x %*s %*u %16s", &start, &end, name) == 3 &&
+        char name[16] = "";
+        if (sscanf(text, "%llx-%llx %*s %*x %*s %*u %15s", &start, &end, name) == 3 &&
             (strcmp(name, "[vdso]") == 0 || strncmp(name, "[vvar", 5) == 0)) {
             areas[count] = (struct kernel_area){.start = start, .end = end};
-            snprintf(areas[count++].name, sizeof areas->name, "%s", name);
+            strcpy(areas[count++].name, name);
         }
     }
     if (file) {
