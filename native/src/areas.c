@@ -146,7 +146,7 @@ int areas_capture(struct memory *memory, const struct subject *subject, const st
 {
     static char head[PATH_MAX + 128], text[PATH_MAX + 128];
     const char *reason = NULL;
-    struct line line = {0};
+    struct line line = {.name = ""};
     char path[64];
     int result = 0;
 

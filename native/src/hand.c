@@ -63,7 +63,7 @@ static int send_descriptors(const struct hand *hand, const int *fds, size_t coun
                             .msg_iovlen = 1,
                             .msg_control = control,
                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-    struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+    struct cmsghdr *attached = (struct cmsghdr *)(void *)control;
 
     attached->cmsg_level = SOL_SOCKET;
     attached->cmsg_type = SCM_RIGHTS;

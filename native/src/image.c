@@ -81,7 +81,7 @@ int image_complete(struct image *image, struct err *err)
 {
     while (!image->failed && image->built < image->process_count) {
         struct image *next = next_incomplete();
-        if (build_one(next, err) < 0 && next == image) {
+        if (!next || (build_one(next, err) < 0 && next == image)) {
             return -1;
         }
     }

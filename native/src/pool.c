@@ -81,7 +81,14 @@ int pool_init(struct err *err)
 
 void pool_end(void)
 {
-    child_kill_and_wait(&pool.holder);
+    pid_t ended;
+
+    kill(pool.holder.pid, SIGKILL);
+    /* It cannot end before all that was in its namespace is waited for, which is ours to do. */
+    do {
+        ended = waitpid(-1, NULL, __WALL);
+    } while (ended >= 0 ? ended != pool.holder.pid : errno == EINTR);
+    child_unwatch(&pool.holder);
     fd_close(&pool.user_ns);
     fd_close(&pool.pid_ns);
 }
