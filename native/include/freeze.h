@@ -24,6 +24,7 @@ struct thread {
     bool gone;             /* it was killed meanwhile */
     bool taken;            /* runs code of ours between inject_begin and inject_end */
     bool stop_pending;     /* a SIGSTOP came while it did */
+    int stop_signal;       /* by which its process is stopped; 0: it is not */
     unsigned long follows; /* PTRACE_O_TRACEFORK and the like: of a process of ours */
     struct arch_regs regs;
     uint64_t mask;    /* blocked signals */

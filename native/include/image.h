@@ -165,7 +165,10 @@ struct image_descriptor {
 };
 
 struct image_process {
-    pid_t pid, parent, group, session;
+    pid_t pid, parent, group, session; /* parent 0: the engine, 1: the cell's init */
+    int exit_signal;                   /* for the parent */
+    int stop_signal;                   /* 0: it is not stopped */
+    bool stop_is_news;                 /* the parent has not waited for the stop */
     char command[16];
     char api_id[ID_MAX + 1]; /* of one that was started through the API */
     struct image_thread *threads;
@@ -193,6 +196,15 @@ struct image_process {
     size_t terminal;           /* that controls it, counted from 1 */
 };
 
+/* A process that has ended and was not waited for. */
+struct image_zombie {
+    pid_t pid, parent, group, session;
+    int status; /* as wait tells it */
+    int exit_signal;
+    uint32_t uids[4], gids[4];
+    char name[16];
+};
+
 /* A description that was met while capturing, by a descriptor of it. */
 struct known_description {
     const struct unit *unit;
@@ -203,7 +215,10 @@ struct known_description {
 struct image {
     char id[ID_MAX + 1];
     struct image_process *processes;
-    size_t process_count;
+    size_t process_count; /* parents before their children */
+    struct image_zombie *zombies;
+    size_t zombie_count;
+    pid_t last_pid; /* the next one is looked for behind it */
     struct image_handle *handles;
     size_t handle_count;
     struct image_object *objects;

@@ -12,6 +12,8 @@ struct puppet {
     struct hand hand;
 };
 
+/* One that is not there. */
+void puppet_none(struct puppet *puppet);
 /* A new one in the pool, with the area at `at`, nothing else mapped but what is the kernel's own, no file open. 0 or -1
  * with err. */
 int puppet_make(struct puppet *puppet, uint64_t at, struct err *err);
@@ -23,6 +25,10 @@ int puppet_own_hand(struct puppet *puppet, const struct puppet *parent);
 int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid);
 /* Takes over a fork or a thread that a puppet has made, its id as the engine sees it; it stands. 0 or -errno. */
 int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, bool is_thread);
+/* It ends so that its parent is told of that status. 0 or -errno. */
+int puppet_exit(struct puppet *puppet, int status);
+/* Its process is stopped by that signal, and goes on making calls until it is let go. 0 or -errno. */
+int puppet_stop(struct puppet *puppet, int signal);
 /* Kills it and waits for its end; harmless on one that is not there. */
 void puppet_end(struct puppet *puppet);
 /* Waits for the first stop of what a puppet has made. 0 or -errno. */

@@ -1,6 +1,7 @@
 /* The processes of an image, standing in a new cell until they are let go. */
 #pragma once
 
+#include "family.h"
 #include "image.h"
 #include "puppet.h"
 
@@ -22,7 +23,9 @@ struct revival {
     const struct image *image;
     struct revived *processes;
     size_t count;
-    int *opened; /* by handle; -1: not opened */
+    struct family family;
+    struct puppet *others; /* by member of the family: those that are no process of the image */
+    int *opened;           /* by handle; -1: not opened */
     bool *finished;
     struct made *made;               /* by object */
     struct live_terminal *terminals; /* terminal.h */
@@ -51,8 +54,7 @@ void revival_end(struct revival *revival);
 
 /* The parts of it; each 0 or -errno. */
 
-/* restore.c: sessions; what a fork does not take along of memory; limits and options. */
-int restore_groups(struct revived *revived);
+/* restore.c: what a fork does not take along of memory; limits and options. */
 int restore_memory(struct revived *revived);
 int restore_process(struct revived *revived);
 /* restore_credentials.c: filters before there are threads; ids and capabilities of each. */

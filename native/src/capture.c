@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "fd.h"
+#include "kin.h"
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
@@ -215,21 +216,23 @@ static void check_sharing(const struct move *move, struct obstacles *obstacles)
 }
 
 /* What ends meanwhile, by a kill, is not there. */
-int capture(struct image *image, struct move *move, struct obstacles *obstacles, struct err *err)
+static int capture_all(struct image *image, struct kindred *kindred, struct move *move,
+                       struct obstacles *obstacles, struct err *err)
 {
-    image->processes = calloc(move->frozen.count + 1, sizeof *image->processes);
+    image->processes = calloc(kindred->count + 1, sizeof *image->processes);
     if (!image->processes) {
         die("out of memory");
     }
-    check_sharing(move, obstacles);
-    for (size_t i = 0; i < move->unit_count; i++) {
-        struct unit *unit = &move->units[i];
-        if (!unit->subject || unit->thread != subject_thread(unit->subject) || !unit->inject) {
-            continue;
-        }
-        struct image_process *process = &image->processes[image->process_count++];
+    while (image->process_count < kindred->count) {
+        struct image_process *process = &image->processes[image->process_count];
+        struct unit *unit = kindred->list[image->process_count++].unit;
         process->memory.program = -1;
-        if (capture_process(image, process, move, unit, obstacles, err) == 0) {
+        int result = capture_process(image, process, move, unit, obstacles, err);
+        if (result == 0) {
+            result = kin_capture(process, kindred, image->process_count - 1, move);
+            result = result < 0 ? err_system(err, -result, "look at process", "process %d", process->pid) : 0;
+        }
+        if (result == 0) {
             continue;
         }
         if (!thread_was_killed(unit->thread)) {
@@ -237,16 +240,25 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
         }
         image_process_free(process);
         *process = (struct image_process){.memory.program = -1};
-        image->process_count--;
+        kin_remove(kindred, --image->process_count);
     }
-    if (terminals_capture(image, move, obstacles, err) < 0) {
-        return -1;
+    return kin_complete(image, kindred, move, obstacles, err);
+}
+
+int capture(struct image *image, struct move *move, struct obstacles *obstacles, struct err *err)
+{
+    struct kindred kindred;
+
+    check_sharing(move, obstacles);
+    int result = kin_list(&kindred, move, err);
+    if (result == 0) {
+        result = capture_all(image, &kindred, move, obstacles, err);
     }
-    if (ipc_check(move->sandbox->cell, obstacles, err) < 0) {
-        return -1;
+    kin_free(&kindred);
+    result = result < 0 ? result : terminals_capture(image, move, obstacles, err);
+    result = result < 0 ? result : ipc_check(move->sandbox->cell, obstacles, err);
+    if (result == 0 && obstacles->count == 0) {
+        result = handles_complete(image, move, obstacles, err);
     }
-    if (obstacles->count == 0 && handles_complete(image, move, obstacles, err) < 0) {
-        return -1;
-    }
-    return obstacles->count > 0 ? -1 : 0;
+    return result < 0 || obstacles->count > 0 ? -1 : 0;
 }

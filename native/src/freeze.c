@@ -423,6 +423,7 @@ static bool await_stop(const struct subject *subject, struct thread *thread, uin
         }
         if (info.si_pid != 0 && EVENT_OF(info.si_status) == PTRACE_EVENT_STOP) {
             thread->stands = true;
+            thread->stop_signal = SIGNAL_OF(info.si_status) == SIGTRAP ? 0 : SIGNAL_OF(info.si_status);
             go_on_waiting(thread->tid);
             return true;
         }

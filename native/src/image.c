@@ -156,6 +156,7 @@ void image_free(struct image *image)
     terminals_free(image);
     free(image->known);
     free(image->processes);
+    free(image->zombies);
     free(image->handles);
     free(image);
 }

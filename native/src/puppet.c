@@ -9,6 +9,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -165,9 +166,14 @@ static int make_puppet(struct puppet *puppet, uint64_t at)
                       : inject_begin_at(&puppet->inject, &puppet->subject, &puppet->thread, own_vdso(), at);
 }
 
-int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
+void puppet_none(struct puppet *puppet)
 {
     *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+}
+
+int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
+{
+    puppet_none(puppet);
     int result = make_puppet(puppet, at);
     if (result < 0) {
         puppet_end(puppet);
@@ -178,7 +184,7 @@ int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
 
 int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, bool is_thread)
 {
-    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+    puppet_none(puppet);
     int result = open_puppet(puppet, pid);
     if (result < 0 || (result = puppet_await(pid)) < 0 || (result = thread_look(&puppet->thread)) < 0) {
         return result;
@@ -186,6 +192,75 @@ int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, b
     puppet->subject.inner = is_thread ? parent->subject.inner : puppet->thread.inner;
     inject_adopt(&puppet->inject, &parent->inject, &puppet->subject, &puppet->thread);
     return arch_get_regs(pid, &puppet->thread.regs);
+}
+
+#define MASK_BYTES 8u
+#define EVENT_OF(status) ((status) >> 16)
+
+/* Signals are let in; the status of what comes then. */
+static int deliver(struct puppet *puppet, int signal, int *status)
+{
+    const pid_t pid = puppet->thread.tid;
+    const uint64_t none = 0;
+
+    if (ptrace(PTRACE_SETSIGMASK, pid, MASK_BYTES, &none) < 0 || kill(pid, signal) < 0 ||
+        (signal != SIGKILL && ptrace(PTRACE_CONT, pid, 0, 0) < 0) ||
+        RETRY_EINTR(waitpid(pid, status, __WALL)) < 0) {
+        return -errno;
+    }
+    if (!WIFSTOPPED(*status)) {
+        return 0;
+    }
+    if (WSTOPSIG(*status) != signal || EVENT_OF(*status) != 0) {
+        return -EPROTO;
+    }
+    if (ptrace(PTRACE_CONT, pid, 0, signal) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+static int exit_with(struct puppet *puppet, int code, int *status)
+{
+    const pid_t pid = puppet->thread.tid;
+    const struct arch_call call = {.number = SYS_exit_group, .args = {(uint64_t)code}};
+    struct arch_regs regs = puppet->thread.regs;
+
+    arch_prepare_call(&regs, puppet->inject.kernel_entry, &call);
+    int result = arch_set_regs(pid, &regs);
+    if (result < 0) {
+        return result;
+    }
+    return ptrace(PTRACE_CONT, pid, 0, 0) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0 ? -errno : 0;
+}
+
+int puppet_exit(struct puppet *puppet, int status)
+{
+    const struct rlimit no_core = {1, 1}; /* which is less than any, also for those that a program takes */
+    int got = 0;
+
+    prlimit(puppet->thread.tid, RLIMIT_CORE, &no_core, NULL);
+    int result = WIFSIGNALED(status) ? deliver(puppet, WTERMSIG(status), &got)
+                                     : exit_with(puppet, WEXITSTATUS(status), &got);
+    if (result == 0 && (WIFEXITED(got) || WIFSIGNALED(got))) {
+        child_unwatch(&puppet->child);
+    }
+    puppet_end(puppet);
+    return result < 0 ? result : got == status ? 0 : -EPROTO;
+}
+
+int puppet_stop(struct puppet *puppet, int signal)
+{
+    const uint64_t all = ~(1ULL << (puppet->inject.trap - 1));
+    int status = 0, result = deliver(puppet, signal, &status);
+
+    if (result == 0 && ptrace(PTRACE_SETSIGMASK, puppet->thread.tid, MASK_BYTES, &all) < 0) {
+        result = -errno;
+    }
+    return result < 0 ? result
+           : WIFSTOPPED(status) && EVENT_OF(status) == PTRACE_EVENT_STOP && WSTOPSIG(status) == signal
+               ? 0
+               : -EPROTO;
 }
 
 void puppet_end(struct puppet *puppet)
@@ -224,7 +299,7 @@ int puppet_fork(struct puppet *puppet, struct puppet *parent, int pid_ns, uint64
     struct inject *inject = &parent->inject;
     int number;
 
-    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+    puppet_none(puppet);
     int result = hand_over(&parent->hand, &pid_ns, 1, &number);
     if (result < 0) {
         return result;

@@ -14,18 +14,6 @@
 #define SET_NO_NEW_CODE 65 /* PR_SET_MDWE, since Linux 6.3 */
 #define SET_MERGES 67      /* PR_SET_MEMORY_MERGE, since Linux 6.4 */
 
-int restore_groups(struct revived *revived)
-{
-    const struct image_process *process = revived->image;
-    struct inject *inject = &revived->puppet.inject;
-
-    if (process->session == process->pid) {
-        inject_add(inject, SYS_setsid, 0, 0, 0, 0, 0, 0);
-    }
-    inject_add(inject, SYS_umask, process->umask, 0, 0, 0, 0, 0);
-    return inject_run_clear(inject);
-}
-
 /* ---- memory, as far as a fork does not take it along ---- */
 
 static int lift_lock_limit(pid_t pid)
@@ -144,6 +132,7 @@ int restore_process(struct revived *revived)
     if (process->dumpable <= 1) {
         inject_add(inject, SYS_prctl, PR_SET_DUMPABLE, (uint64_t)process->dumpable, 0, 0, 0, 0);
     }
+    inject_add(inject, SYS_umask, process->umask, 0, 0, 0, 0, 0);
     int result = inject_run_clear(inject);
     result = result < 0 ? result : restore_numbers(revived);
     return result < 0 ? result : restore_limits(revived);

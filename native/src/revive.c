@@ -8,62 +8,13 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
+#include "birth.h"
 #include "fd.h"
-#include "sys.h"
-#include "template.h"
 #include "terminal.h"
 
 static int failed(const struct image_process *process, int result, const char *step, struct err *err)
 {
     return err_system(err, -result, step, "process %d (%s)", process->pid, process->command);
-}
-
-/* ---- forking ---- */
-
-static int fork_template(struct revived *revived, const struct stage *stage)
-{
-    return puppet_fork(&revived->puppet, &revived->image->template->puppet, stage->cell->pid_ns, CLONE_PARENT,
-                       revived->image->pid);
-}
-
-/* ---- the cell ---- */
-
-#define ENTRIES (6 + CGROUP_MAX + 1)
-
-static int enter_cell(struct revived *revived, const struct stage *stage)
-{
-    const struct cell *cell = stage->cell;
-    struct inject *inject = &revived->puppet.inject;
-    int fds[ENTRIES] = {cell->user_ns, cell->mount_ns, cell->ipc_ns, cell->uts_ns, cell->cgroup_ns};
-    int numbers[ENTRIES];
-    size_t spaces = 5, count;
-    static const char zero[] = "0";
-
-    if (!cell->host_net) {
-        fds[spaces++] = cell->net_ns;
-    }
-    count = spaces;
-    for (int i = 0; i < stage->cgroup->enter_count; i++) {
-        fds[count++] = stage->cgroup->enter_fds[i];
-    }
-    if (stage->cgroup->v2_procs >= 0) {
-        fds[count++] = stage->cgroup->v2_procs;
-    }
-    int result = hand_over(&revived->puppet.hand, fds, count, numbers);
-    const uint64_t text = inject_data(inject);
-    if (result < 0 || (result = subject_write(inject->subject, text, zero, sizeof zero)) < 0) {
-        return result;
-    }
-    for (size_t i = spaces; i < count; i++) {
-        inject_add(inject, SYS_write, (uint64_t)numbers[i], text, 1, 0, 0, 0);
-    }
-    for (size_t i = 0; i < spaces; i++) {
-        inject_add(inject, SYS_setns, (uint64_t)numbers[i], 0, 0, 0, 0, 0);
-    }
-    for (size_t i = 0; i < count; i++) {
-        inject_add(inject, SYS_close, (uint64_t)numbers[i], 0, 0, 0, 0, 0);
-    }
-    return inject_run_clear(inject);
 }
 
 /* ---- threads ---- */
@@ -105,43 +56,14 @@ static int make_threads(struct revived *revived)
 
 /* ---- the whole ---- */
 
-/* The socket by which it is given descriptors goes out of the way of those it is to have. */
-static int move_hand(struct revived *revived)
-{
-    const struct hand *inherited = &revived->image->template->puppet.hand;
-    struct inject *inject = &revived->puppet.inject;
-    int highest = (int)revived->image->descriptor_count + ENTRIES;
-
-    for (size_t i = 0; i < revived->image->descriptor_count; i++) {
-        int number = revived->image->descriptors[i].number;
-        highest = number > highest ? number : highest;
-    }
-    size_t moved = inject_add(inject, SYS_fcntl, (uint64_t)inherited->sockets[0], F_DUPFD_CLOEXEC,
-                              (uint64_t)highest + 1, 0, 0, 0);
-    inject_add(inject, SYS_close, (uint64_t)inherited->sockets[0], 0, 0, 0, 0, 0);
-    inject_add(inject, SYS_close, (uint64_t)inherited->sockets[1], 0, 0, 0, 0, 0);
-    int result = inject_run(inject);
-    revived->puppet.hand = (struct hand){.inject = inject,
-                                         .socket = fcntl(inherited->socket, F_DUPFD_CLOEXEC, 0),
-                                         .sockets = {(int)inject->calls[moved].result, -1}};
-    inject_clear(inject);
-    return result < 0 ? result : revived->puppet.hand.socket < 0 ? -errno : 0;
-}
-
+/* It stands, and has nothing but its memory. */
 static int revive_process(struct revival *revival, struct revived *revived, const struct stage *stage,
                           struct err *err)
 {
     const struct image_process *process = revived->image;
     int result;
 
-    if ((result = fork_template(revived, stage)) < 0) {
-        return failed(process, result, "fork template", err);
-    }
-    if ((result = move_hand(revived)) < 0 || (result = enter_cell(revived, stage)) < 0) {
-        return failed(process, result, "enter cell", err);
-    }
-    if ((result = restore_groups(revived)) < 0 || (result = terminal_take_control(revival, revived)) < 0 ||
-        (result = restore_filters(revived)) < 0 || (result = make_threads(revived)) < 0) {
+    if ((result = restore_filters(revived)) < 0 || (result = make_threads(revived)) < 0) {
         return failed(process, result, "make threads", err);
     }
     if ((result = bring_open(revival, revived, stage)) < 0 || (result = bring_places(revival, revived)) < 0 ||
@@ -159,36 +81,60 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
     return 0;
 }
 
-int revive(struct revival *revival, const struct image *image, const struct stage *stage, struct err *err)
+static void prepare(struct revival *revival, const struct image *image)
 {
+    const char *reason;
+
     *revival = (struct revival){.image = image};
     revival->processes = calloc(image->process_count + 1, sizeof *revival->processes);
     revival->opened = malloc((image->handle_count + 1) * sizeof *revival->opened);
     revival->finished = calloc(image->handle_count + 1, sizeof *revival->finished);
     revival->made = calloc(image->object_count + 1, sizeof *revival->made);
-    if (!revival->processes || !revival->opened || !revival->finished || !revival->made) {
+    /* which was found possible when it was captured */
+    family_plan(&revival->family, image, &reason);
+    revival->others = calloc(revival->family.count + 1, sizeof *revival->others);
+    if (!revival->processes || !revival->opened || !revival->finished || !revival->made || !revival->others) {
         die("out of memory");
     }
     for (size_t i = 0; i < image->handle_count; i++) {
         revival->opened[i] = -1;
     }
-    int result = terminals_make(revival, stage);
-    if (result < 0) {
-        revival_end(revival);
-        return err_system(err, -result, "make terminals", "image %s", image->id);
+    for (size_t i = 0; i < revival->family.count; i++) {
+        puppet_none(&revival->others[i]);
     }
-    for (size_t i = 0; i < image->process_count; i++) {
-        struct revived *revived = &revival->processes[revival->count++];
-        revived->image = &image->processes[i];
-        revived->puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
-        if (revive_process(revival, revived, stage, err) < 0) {
-            revival_end(revival);
+    for (; revival->count < image->process_count; revival->count++) {
+        revival->processes[revival->count].image = &image->processes[revival->count];
+        puppet_none(&revival->processes[revival->count].puppet);
+    }
+}
+
+static int revive_all(struct revival *revival, const struct stage *stage, struct err *err)
+{
+    int result = terminals_make(revival, stage);
+
+    if (result < 0) {
+        return err_system(err, -result, "make terminals", "image %s", revival->image->id);
+    }
+    if (births(revival, stage, err) < 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < revival->count; i++) {
+        if (revive_process(revival, &revival->processes[i], stage, err) < 0) {
             return -1;
         }
     }
     if ((result = bring_settle(revival)) < 0 || (result = terminals_finish(revival)) < 0) {
+        return err_system(err, -result, "settle descriptors", "%s", revival->image->id);
+    }
+    return 0;
+}
+
+int revive(struct revival *revival, const struct image *image, const struct stage *stage, struct err *err)
+{
+    prepare(revival, image);
+    if (revive_all(revival, stage, err) < 0) {
         revival_end(revival);
-        return err_system(err, -result, "settle descriptors", "%s", image->id);
+        return -1;
     }
     return 0;
 }
@@ -238,6 +184,9 @@ void revival_end(struct revival *revival)
         end_process(revived);
         free(revived->threads);
     }
+    for (size_t i = 0; i < revival->family.count; i++) {
+        puppet_end(&revival->others[i]);
+    }
     for (size_t i = 0; revival->image && i < revival->image->handle_count; i++) {
         fd_close(&revival->opened[i]);
     }
@@ -252,5 +201,7 @@ void revival_end(struct revival *revival)
     free(revival->opened);
     free(revival->finished);
     free(revival->made);
+    free(revival->others);
+    family_free(&revival->family);
     *revival = (struct revival){0};
 }

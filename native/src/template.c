@@ -17,8 +17,7 @@
 #define LOWEST 0x100000ULL /* far below where programs are loaded */
 #define STEP 0x100000ULL
 #define KERNEL_BYTES (64 * PAGE_BYTES)
-#define POPULATE_WRITE 23 /* MADV_POPULATE_WRITE */
-#define DROPPABLE 0x08    /* MAP_DROPPABLE, since Linux 6.11 */
+#define DROPPABLE 0x08 /* MAP_DROPPABLE, since Linux 6.11 */
 
 struct build {
     struct memory *memory;
@@ -54,7 +53,7 @@ static int make_room(struct build *this, size_t calls)
 
 static bool is_free(const struct memory *memory, uint64_t start, uint64_t end)
 {
-    for (size_t i = 0; i < memory->area_count; i++) {
+    for (size_t i = 0; memory && i < memory->area_count; i++) {
         if (memory->areas[i].start < end && start < memory->areas[i].end) {
             return false;
         }
@@ -62,12 +61,17 @@ static bool is_free(const struct memory *memory, uint64_t start, uint64_t end)
     return true;
 }
 
+bool template_place_is_free(const struct memory *memory, uint64_t at)
+{
+    return is_free(memory, at, at + INJECT_AREA_BYTES + KERNEL_BYTES);
+}
+
 /* Where neither the program nor, below it, the engine has anything. */
-static uint64_t find_place(const struct memory *memory)
+uint64_t template_find_place(const struct memory *memory, const struct memory *other)
 {
     uint64_t at = LOWEST;
 
-    while (!is_free(memory, at, at + INJECT_AREA_BYTES + KERNEL_BYTES)) {
+    while (!template_place_is_free(memory, at) || !template_place_is_free(other, at)) {
         at += STEP;
     }
     return at;
@@ -148,21 +152,26 @@ void template_add_advices(struct inject *inject, const struct area *area, uint64
     }
 }
 
+_Static_assert(ADVICES < TEMPLATE_MAP_CALLS, "there is room for all");
+
 /* What fork would leave out or wipe it is told to in the revived process only. */
-static int map_piece(struct build *this, const struct area *area, const struct range *piece)
+void template_add_map(struct inject *inject, const struct area *area, const struct range *piece, int file)
 {
     const uint64_t size = piece->end - piece->start;
-    int result = make_room(this, 1 + ADVICES);
 
-    if (result < 0) {
-        return result;
+    inject_add(inject, SYS_mmap, piece->start, size, (uint64_t)area->protection, (uint64_t)flags_of(area),
+               (uint64_t)file, area->kind == AREA_FILE ? area->offset + (piece->start - area->start) : 0);
+    template_add_advices(inject, area, piece->start, size);
+}
+
+static int map_piece(struct build *this, const struct area *area, const struct range *piece)
+{
+    int result = make_room(this, TEMPLATE_MAP_CALLS);
+
+    if (result == 0) {
+        template_add_map(this->inject, area, piece, area->kind == AREA_FILE ? this->files[area->file] : -1);
     }
-    inject_add(this->inject, SYS_mmap, piece->start, size, (uint64_t)area->protection,
-               (uint64_t)flags_of(area),
-               area->kind == AREA_FILE ? (uint64_t)this->files[area->file] : (uint64_t)-1,
-               area->kind == AREA_FILE ? area->offset + (piece->start - area->start) : 0);
-    template_add_advices(this->inject, area, piece->start, size);
-    return 0;
+    return result;
 }
 
 /* What the template does not have already. */
@@ -232,7 +241,7 @@ static int shrink(struct build *this, const struct memory *before)
 
 /* ---- pages ---- */
 
-static struct ranges writable_areas(const struct memory *memory)
+struct ranges template_writable_areas(const struct memory *memory)
 {
     struct ranges writable = {0};
 
@@ -247,9 +256,9 @@ static struct ranges writable_areas(const struct memory *memory)
 /* The kernel makes pages faster many at a time than one at each fault. */
 static int populate(struct build *this)
 {
-    struct ranges writable = writable_areas(this->memory);
+    struct ranges writable = template_writable_areas(this->memory);
     struct ranges pages = ranges_both(&this->memory->fresh, &writable);
-    int result = call_for_each(this, &pages, SYS_madvise, POPULATE_WRITE);
+    int result = call_for_each(this, &pages, SYS_madvise, TEMPLATE_POPULATE);
 
     ranges_free(&writable);
     ranges_free(&pages);
@@ -281,24 +290,23 @@ static int write_pages(struct build *this)
 
 /* ---- what the kernel knows of the program ---- */
 
-static int set_map(struct build *this, int program)
+int template_set_map(struct inject *inject, const struct memory *memory, int program)
 {
-    struct prctl_mm_map map = this->memory->map;
-    const uint64_t at = inject_data(this->inject);
+    struct prctl_mm_map map = memory->map;
+    const uint64_t at = inject_data(inject);
 
     map.auxv = (void *)(at + sizeof map);
-    map.auxv_size = (uint32_t)this->memory->auxv_size;
+    map.auxv_size = (uint32_t)memory->auxv_size;
     map.exe_fd = (uint32_t)program;
-    int result = subject_write(this->inject->subject, at, &map, sizeof map);
+    int result = subject_write(inject->subject, at, &map, sizeof map);
     if (result == 0) {
-        result = subject_write(this->inject->subject, at + sizeof map, this->memory->auxv,
-                               this->memory->auxv_size);
+        result = subject_write(inject->subject, at + sizeof map, memory->auxv, memory->auxv_size);
     }
     if (result < 0) {
         return result;
     }
-    inject_add(this->inject, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at, sizeof map, 0, 0);
-    return run(this);
+    inject_add(inject, SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at, sizeof map, 0, 0);
+    return inject_run_clear(inject);
 }
 
 /* ---- the whole ---- */
@@ -359,7 +367,8 @@ static int fill(struct build *this, struct err *err)
     if ((result = populate(this)) < 0 || (result = write_pages(this)) < 0) {
         return failed(result, "fill memory", err);
     }
-    if ((result = set_map(this, program)) < 0 || (result = close_files(this, program)) < 0) {
+    if ((result = template_set_map(this->inject, this->memory, program)) < 0 ||
+        (result = close_files(this, program)) < 0) {
         return failed(result, "finish memory", err);
     }
     return 0;
@@ -372,7 +381,7 @@ static int begin_empty(struct build *this, struct err *err)
     struct puppet *puppet = &this->template->puppet;
     int result;
 
-    this->place = find_place(this->memory);
+    this->place = template_find_place(this->memory, NULL);
     this->own_count = puppet_kernel_areas(this->own);
     if (puppet_make(puppet, this->place, err) < 0) {
         return -1;
