@@ -20,8 +20,7 @@ struct cgroup {
     int path_count;
     int enter_fds[CGROUP_MAX]; /* v1 `tasks` files: a process enters by writing "0" */
     int enter_count;
-    int v2_fd;    /* directory for CLONE_INTO_CGROUP, -1 when there is no v2 hierarchy */
-    int v2_procs; /* its cgroup.procs */
+    int v2_fd; /* directory for CLONE_INTO_CGROUP, -1 when there is no v2 hierarchy */
 };
 
 struct cgroup_stats {
@@ -35,6 +34,10 @@ const char *cgroup_version_of(const char *controller);
 int cgroup_create(struct cgroup *cgroup, const char *name, const struct limits *limits, struct err *err);
 /* In the child, before it leaves the host's namespaces; v2 was entered by clone. Returns -errno. */
 int cgroup_enter(const struct cgroup *cgroup);
+/* The directory, for CLONE_INTO_CGROUP, of what lives in the engine's pool: from there its root may clone into those of its
+ * sandboxes. -1 where there is no v2 hierarchy, -errno. */
+int cgroup_of_pool(void);
+void cgroup_remove_pool(void);
 void cgroup_read(const struct cgroup *cgroup, struct cgroup_stats *stats);
 int64_t cgroup_oom_kills(const struct cgroup *cgroup);
 /* Removes the directories; the processes must be gone. */

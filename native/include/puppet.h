@@ -17,8 +17,15 @@ void puppet_none(struct puppet *puppet);
 /* A new one in the pool, with the area at `at`, nothing else mapped but what is the kernel's own, no file open. 0 or -1
  * with err. */
 int puppet_make(struct puppet *puppet, uint64_t at, struct err *err);
-/* Forks with the child in that pid namespace, as `pid` there (0: any), and takes it over. 0 or -errno. */
-int puppet_fork(struct puppet *puppet, struct puppet *parent, int pid_ns, uint64_t flags, pid_t pid);
+/* Descriptors of the engine's. */
+struct birthplace {
+    int pid_ns;
+    int cgroup; /* of v2; -1: the parent's */
+};
+
+/* Forks with the child there, as `pid` in its namespace (0: any), and takes it over. 0 or -errno. */
+int puppet_fork(struct puppet *puppet, struct puppet *parent, const struct birthplace *where, uint64_t flags,
+                pid_t pid);
 /* A fork has its parent's socket: instead it gets one of its own. 0 or -errno. */
 int puppet_own_hand(struct puppet *puppet, const struct puppet *parent);
 /* Adds a clone3 whose arguments lie at `offset` in the data of the area, in less than 128 bytes. 0 or -errno. */

@@ -4,6 +4,7 @@
 #include "family.h"
 #include "image.h"
 #include "puppet.h"
+#include "wire.h"
 
 struct revived {
     const struct image_process *image;
@@ -19,8 +20,22 @@ struct made {
     int fds[2];
 };
 
+/* What time is spent on; told with the other steps of an operation. */
+enum revival_part {
+    PART_FORK,
+    PART_ENTER,
+    PART_FILL,
+    PART_THREADS,
+    PART_DESCRIPTORS,
+    PART_RESTORE,
+    PART_FAMILY, /* all of the first three, and the rest of it */
+    PART_SETTLE,
+    REVIVAL_PARTS
+};
+
 struct revival {
     const struct image *image;
+    uint64_t spent[REVIVAL_PARTS]; /* in microseconds */
     struct revived *processes;
     size_t count;
     struct family family;
@@ -47,6 +62,9 @@ struct stage {
 
 /* 0 or -1 with err; then nothing of it is left. */
 int revive(struct revival *revival, const struct image *image, const struct stage *stage, struct err *err);
+/* Adds the time since `*start`, which is now. */
+void revival_spend(struct revival *revival, enum revival_part part, uint64_t *start);
+void revival_tell(const struct revival *revival, struct out *timings);
 /* They run. */
 void revival_go(struct revival *revival);
 /* Ends what was not let go, and forgets all. */

@@ -45,8 +45,9 @@ struct sandbox {
     } destroy;
     struct {
         struct reply_to reply_to;
-        struct out ok;
-    } rollback; /* of the cell that is being left */
+        struct out ok, timings;
+        uint64_t began, left; /* in microseconds */
+    } rollback;               /* of the cell that is being left */
     struct sandbox *next;
 };
 

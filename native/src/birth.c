@@ -88,12 +88,12 @@ static int bear_from_template(struct revival *revival, const struct member *memb
 {
     struct puppet *template = &template_of(revival, member)->puppet;
     struct puppet *puppet = puppet_of(revival, member), between;
-    const int space = stage->cell->pid_ns;
+    const struct birthplace cell = {.pid_ns = stage->cell->pid_ns, .cgroup = stage->cgroup->v2_fd};
 
     if (!member->between) {
-        return puppet_fork(puppet, template, space, CLONE_PARENT, member->pid);
+        return puppet_fork(puppet, template, &cell, CLONE_PARENT, member->pid);
     }
-    int result = puppet_fork(&between, template, space, CLONE_PARENT | CLONE_VM, revival->family.spare);
+    int result = puppet_fork(&between, template, &cell, CLONE_PARENT | CLONE_VM, revival->family.spare);
     return result < 0 ? result : bear_orphan(&between, puppet, SIGCHLD, member->pid);
 }
 
@@ -113,7 +113,7 @@ static int bear_from_maker(struct revival *revival, const struct member *member)
 
 /* ---- what it has from its birth on ---- */
 
-#define ENTRIES (6 + CGROUP_MAX + 1)
+#define ENTRIES (6 + CGROUP_MAX)
 
 /* The socket by which it is given descriptors goes out of the way of those it is to have. */
 static int move_hand(struct revived *revived, const struct hand *inherited)
@@ -125,18 +125,16 @@ static int move_hand(struct revived *revived, const struct hand *inherited)
         int number = revived->image->descriptors[i].number;
         highest = number > highest ? number : highest;
     }
-    size_t moved = inject_add(inject, SYS_fcntl, (uint64_t)inherited->sockets[0], F_DUPFD_CLOEXEC,
-                              (uint64_t)highest + 1, 0, 0, 0);
-    for (int i = 0; i < 2; i++) {
-        if (inherited->sockets[i] >= 0) {
-            inject_add(inject, SYS_close, (uint64_t)inherited->sockets[i], 0, 0, 0, 0, 0);
-        }
+    const int moved = highest + 1;
+    if (inherited->sockets[0] != moved) {
+        inject_add(inject, SYS_dup3, (uint64_t)inherited->sockets[0], (uint64_t)moved, O_CLOEXEC, 0, 0, 0);
     }
-    int result = inject_run(inject);
-    revived->puppet.hand = (struct hand){.inject = inject,
-                                         .socket = fcntl(inherited->socket, F_DUPFD_CLOEXEC, 0),
-                                         .sockets = {(int)inject->calls[moved].result, -1}};
-    inject_clear(inject);
+    /* with what else it has from its birth */
+    inject_add(inject, SYS_close_range, 0, (uint64_t)moved - 1, 0, 0, 0, 0);
+    inject_add(inject, SYS_close_range, (uint64_t)moved + 1, ~0U, 0, 0, 0, 0);
+    int result = inject_run_clear(inject);
+    revived->puppet.hand = (struct hand){
+        .inject = inject, .socket = fcntl(inherited->socket, F_DUPFD_CLOEXEC, 0), .sockets = {moved, -1}};
     return result < 0 ? result : revived->puppet.hand.socket < 0 ? -errno : 0;
 }
 
@@ -176,9 +174,6 @@ static int enter_cell(struct revived *revived, const struct stage *stage)
     for (int i = 0; i < stage->cgroup->enter_count; i++) {
         fds[count++] = stage->cgroup->enter_fds[i];
     }
-    if (stage->cgroup->v2_procs >= 0) {
-        fds[count++] = stage->cgroup->v2_procs;
-    }
     int result = hand_over(&revived->puppet.hand, fds, count, numbers);
     const uint64_t text = inject_data(inject);
     if (result < 0 || (result = subject_write(inject->subject, text, zero, sizeof zero)) < 0) {
@@ -211,10 +206,12 @@ static int make(struct revival *revival, const struct member *member, const stru
                 const char **step)
 {
     struct revived *revived = member->process ? &revival->processes[member->likeness] : NULL;
+    uint64_t start = now_usec();
 
     *step = "make process";
     int result = member->maker == NOBODY ? bear_from_template(revival, member, stage)
                                          : bear_from_maker(revival, member);
+    revival_spend(revival, PART_FORK, &start);
     if (result < 0 || !revived) {
         return result;
     }
@@ -223,7 +220,10 @@ static int make(struct revival *revival, const struct member *member, const stru
         (is_outside(revival, member) && (result = enter_cell(revived, stage)) < 0)) {
         return result;
     }
-    return fill(revival, member, step);
+    revival_spend(revival, PART_ENTER, &start);
+    result = fill(revival, member, step);
+    revival_spend(revival, PART_FILL, &start);
+    return result;
 }
 
 /* ---- sessions and groups ---- */

@@ -206,7 +206,7 @@ static int start_init(struct cell *cell, int socket, void (*ended)(struct child 
         return err_system(err, -result, "socketpair", "cell");
     }
     cleanup_fd ours = pair[0], theirs = pair[1];
-    pid_t pid = pool_fork(&pidfd);
+    pid_t pid = pool_fork(-1, &pidfd);
     if (pid == 0) {
         maker_main(theirs, socket, cell->host_net);
     }

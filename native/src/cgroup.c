@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine.h"
 #include "fd.h"
 
 #define PARENT "deltabox"
@@ -175,6 +176,12 @@ static int set_limit(const char *path, enum controller controller, bool v2, cons
     return 0;
 }
 
+/* Whoever clones into a cgroup must be allowed to write to its cgroup.procs, and to that of the one above both. */
+static int open_to_pool(int dir)
+{
+    return fchownat(dir, "cgroup.procs", engine.uid_base, (gid_t)-1, 0);
+}
+
 static int join_hierarchies(struct cgroup *cgroup, const char *name, const struct limits *limits,
                             struct err *err)
 {
@@ -209,9 +216,7 @@ static int join_hierarchies(struct cgroup *cgroup, const char *name, const struc
             return -1;
         }
         cgroup->v2_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        cgroup->v2_procs =
-            cgroup->v2_fd < 0 ? -1 : openat(cgroup->v2_fd, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-        if (cgroup->v2_procs < 0) {
+        if (cgroup->v2_fd < 0 || open_to_pool(cgroup->v2_fd) < 0) {
             return err_system(err, errno, "open cgroup", "%s", path);
         }
     }
@@ -220,7 +225,7 @@ static int join_hierarchies(struct cgroup *cgroup, const char *name, const struc
 
 int cgroup_create(struct cgroup *cgroup, const char *name, const struct limits *limits, struct err *err)
 {
-    *cgroup = (struct cgroup){.v2_fd = -1, .v2_procs = -1};
+    *cgroup = (struct cgroup){.v2_fd = -1};
     if (join_hierarchies(cgroup, name, limits, err) < 0) {
         cgroup_remove(cgroup);
         return -1;
@@ -283,12 +288,60 @@ void cgroup_remove(struct cgroup *cgroup)
         fd_close(&cgroup->enter_fds[i]);
     }
     fd_close(&cgroup->v2_fd);
-    fd_close(&cgroup->v2_procs);
     for (int i = 0; i < cgroup->path_count; i++) {
         if (rmdir(cgroup->paths[i]) < 0 && errno != ENOENT) {
             log_line("remove cgroup %s: %s", cgroup->paths[i], strerror(errno));
         }
         free(cgroup->paths[i]);
     }
-    *cgroup = (struct cgroup){.v2_fd = -1, .v2_procs = -1};
+    *cgroup = (struct cgroup){.v2_fd = -1};
+}
+
+/* ---- the pool's ---- */
+
+static struct {
+    struct cgroup cgroup;
+    bool is_made;
+} pool;
+
+static int make_pool(void)
+{
+    char name[32], above[300];
+    struct err err = {0};
+
+    snprintf(name, sizeof name, "pool-%u", engine.uid_base);
+    snprintf(above, sizeof above, "%s/" PARENT "/cgroup.procs", host.v2);
+    const char *path = make_directory(&pool.cgroup, host.v2, name, &err);
+    if (!path) {
+        return -err.num;
+    }
+    /* Below it nobody has a cgroup.procs but those of his own family. */
+    pool.cgroup.v2_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return pool.cgroup.v2_fd < 0 || chmod(above, 0666) < 0 ? -errno : 0;
+}
+
+int cgroup_of_pool(void)
+{
+    int result = 0;
+
+    if (!host.v2[0]) {
+        return -1;
+    }
+    if (!pool.is_made) {
+        pool.cgroup = (struct cgroup){.v2_fd = -1};
+        pool.is_made = true;
+        result = make_pool();
+    }
+    if (result < 0) {
+        cgroup_remove_pool();
+    }
+    return result < 0 ? result : pool.cgroup.v2_fd;
+}
+
+void cgroup_remove_pool(void)
+{
+    if (pool.is_made) {
+        cgroup_remove(&pool.cgroup);
+        pool.is_made = false;
+    }
 }

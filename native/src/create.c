@@ -146,7 +146,7 @@ static int build(struct sandbox *sandbox, struct request *request, struct err *e
     if (standing_make(&standing, sandbox, &sandbox->chain, sandbox->head, &request->ok, err) < 0) {
         return -1;
     }
-    if (sandbox_revive(&revived, sandbox, &standing, args, err) < 0) {
+    if (sandbox_revive(&revived, sandbox, &standing, args, &request->ok, err) < 0) {
         standing_unmake(&standing, sandbox, sandbox->head);
         return -1;
     }
@@ -185,7 +185,7 @@ int op_sandbox_create(struct request *request, struct err *err)
         die("out of memory");
     }
     strcpy(sandbox->id, id);
-    sandbox->cgroup.v2_fd = sandbox->cgroup.v2_procs = -1;
+    sandbox->cgroup.v2_fd = -1;
     if (build(sandbox, request, err) < 0) {
         unbuild(sandbox);
         return -1;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "cgroup.h"
 #include "child.h"
 #include "engine.h"
 #include "fd.h"
@@ -91,6 +92,7 @@ void pool_end(void)
     child_unwatch(&pool.holder);
     fd_close(&pool.user_ns);
     fd_close(&pool.pid_ns);
+    cgroup_remove_pool();
 }
 
 int pool_user_namespace(void)
@@ -103,9 +105,12 @@ int pool_pid_namespace(void)
     return pool.pid_ns;
 }
 
-pid_t pool_fork(int *pidfd)
+pid_t pool_fork(int cgroup, int *pidfd)
 {
-    struct clone_args args = {.flags = CLONE_PIDFD, .pidfd = (uintptr_t)pidfd, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+                              .pidfd = (uintptr_t)pidfd,
+                              .exit_signal = SIGCHLD,
+                              .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0};
 
     if (setns(pool.pid_ns, CLONE_NEWPID) < 0) {
         return -1;

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "cgroup.h"
 #include "fd.h"
 #include "pass.h"
 #include "pool.h"
@@ -139,15 +140,15 @@ static uint64_t own_vdso(void)
 
 static int make_puppet(struct puppet *puppet, uint64_t at)
 {
-    int pair[2], pidfd = -1;
+    int pair[2], pidfd = -1, result;
     struct outcome outcome;
 
-    int result = pass_pair(pair);
-    if (result < 0) {
-        return result;
+    const int cgroup = cgroup_of_pool();
+    if (cgroup < -1 || (result = pass_pair(pair)) < 0) {
+        return cgroup < -1 ? cgroup : result;
     }
     cleanup_fd ours = pair[0], theirs = pair[1];
-    pid_t pid = pool_fork(&pidfd);
+    pid_t pid = pool_fork(cgroup, &pidfd);
     if (pid == 0) {
         puppet_main(theirs);
     }
@@ -273,7 +274,8 @@ void puppet_end(struct puppet *puppet)
 
 /* ---- forking ---- */
 
-int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid)
+static int add_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid,
+                     int cgroup)
 {
     struct {
         struct clone_args args;
@@ -282,7 +284,8 @@ int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint6
     const uint64_t at = inject_data(inject) + offset;
 
     data.args = (struct clone_args){
-        .flags = flags,
+        .flags = flags | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+        .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
         .exit_signal = exit_signal,
         .set_tid = pid ? at + sizeof data.args : 0,
         .set_tid_size = pid ? 1 : 0,
@@ -294,20 +297,37 @@ int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint6
     return result;
 }
 
-int puppet_fork(struct puppet *puppet, struct puppet *parent, int pid_ns, uint64_t flags, pid_t pid)
+int puppet_add_clone(struct inject *inject, size_t offset, uint64_t flags, uint64_t exit_signal, pid_t pid)
+{
+    return add_clone(inject, offset, flags, exit_signal, pid, -1);
+}
+
+int puppet_fork(struct puppet *puppet, struct puppet *parent, const struct birthplace *where, uint64_t flags,
+                pid_t pid)
 {
     struct inject *inject = &parent->inject;
-    int number;
+    const int fds[] = {where->pid_ns, where->cgroup};
+    const size_t count = where->cgroup < 0 ? 1 : 2;
+    int numbers[2] = {-1, -1};
 
     puppet_none(puppet);
-    int result = hand_over(&parent->hand, &pid_ns, 1, &number);
+    int result = hand_over(&parent->hand, fds, count, numbers);
     if (result < 0) {
         return result;
     }
-    inject_add(inject, SYS_setns, (uint64_t)number, CLONE_NEWPID, 0, 0, 0, 0);
-    inject_add(inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
-    result = puppet_add_clone(inject, 0, flags, 0, pid);
-    result = result < 0 ? result : inject_run(inject);
+    inject_add(inject, SYS_setns, (uint64_t)numbers[0], CLONE_NEWPID, 0, 0, 0, 0);
+    inject_add(inject, SYS_close, (uint64_t)numbers[0], 0, 0, 0, 0, 0);
+    result = add_clone(inject, 0, flags, 0, pid, numbers[1]);
+    const size_t cloned = inject->count - 1;
+    if (result == 0) {
+        inject->calls[cloned].go_on = 1;
+        inject_add(inject, SYS_close, (uint64_t)numbers[1], 0, 0, 0, 0, 0);
+        inject->calls[cloned + 1].go_on = where->cgroup < 0;
+        result = inject_run(inject);
+    }
+    if (result == 0 && inject->calls[cloned].result < 0) {
+        result = (int)inject->calls[cloned].result;
+    }
     pid_t born = result == 0 && inject->born_count == 1 ? inject->born[0] : 0;
     inject_clear(inject);
     return result < 0 ? result : born ? puppet_take(puppet, parent, born, false) : -ECHILD;

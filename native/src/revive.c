@@ -61,11 +61,13 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
                           struct err *err)
 {
     const struct image_process *process = revived->image;
+    uint64_t start = now_usec();
     int result;
 
     if ((result = restore_filters(revived)) < 0 || (result = make_threads(revived)) < 0) {
         return failed(process, result, "make threads", err);
     }
+    revival_spend(revival, PART_THREADS, &start);
     if ((result = bring_open(revival, revived, stage)) < 0 || (result = bring_places(revival, revived)) < 0 ||
         (result = bring_descriptors(revival, revived, stage)) < 0) {
         return failed(process, result, "bring descriptors", err);
@@ -74,10 +76,12 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
         return failed(process, result, "set foreground", err);
     }
     hand_close(&revived->puppet.hand);
+    revival_spend(revival, PART_DESCRIPTORS, &start);
     if ((result = restore_memory(revived)) < 0 || (result = restore_signals(revived)) < 0 ||
         (result = restore_threads(revived)) < 0) {
         return failed(process, result, "restore threads", err);
     }
+    revival_spend(revival, PART_RESTORE, &start);
     return 0;
 }
 
@@ -110,6 +114,7 @@ static void prepare(struct revival *revival, const struct image *image)
 
 static int revive_all(struct revival *revival, const struct stage *stage, struct err *err)
 {
+    uint64_t start = now_usec();
     int result = terminals_make(revival, stage);
 
     if (result < 0) {
@@ -118,14 +123,17 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
     if (births(revival, stage, err) < 0) {
         return -1;
     }
+    revival_spend(revival, PART_FAMILY, &start);
     for (size_t i = 0; i < revival->count; i++) {
         if (revive_process(revival, &revival->processes[i], stage, err) < 0) {
             return -1;
         }
     }
+    start = now_usec();
     if ((result = bring_settle(revival)) < 0 || (result = terminals_finish(revival)) < 0) {
         return err_system(err, -result, "settle descriptors", "%s", revival->image->id);
     }
+    revival_spend(revival, PART_SETTLE, &start);
     return 0;
 }
 
@@ -137,6 +145,32 @@ int revive(struct revival *revival, const struct image *image, const struct stag
         return -1;
     }
     return 0;
+}
+
+void revival_spend(struct revival *revival, enum revival_part part, uint64_t *start)
+{
+    const uint64_t now = now_usec();
+
+    revival->spent[part] += now - *start;
+    *start = now;
+}
+
+void revival_tell(const struct revival *revival, struct out *timings)
+{
+    static const char *const names[REVIVAL_PARTS] = {
+        [PART_FORK] = "fork",
+        [PART_ENTER] = "enter cell",
+        [PART_FILL] = "fill memory",
+        [PART_THREADS] = "make threads",
+        [PART_DESCRIPTORS] = "bring descriptors",
+        [PART_FAMILY] = "make family",
+        [PART_SETTLE] = "settle descriptors",
+        [PART_RESTORE] = "restore threads",
+    };
+
+    for (int i = 0; i < REVIVAL_PARTS; i++) {
+        out_key_uint(timings, names[i], revival->spent[i]);
+    }
 }
 
 static void let_go(struct puppet *puppet)

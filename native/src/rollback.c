@@ -9,6 +9,20 @@
 #include "rollback.h"
 #include "server.h"
 
+static void tell_timings(struct sandbox *sandbox)
+{
+    struct out *ok = &sandbox->rollback.ok, *timings = &sandbox->rollback.timings;
+    const uint64_t now = now_usec();
+
+    out_key_uint(timings, "old cell ends", now - sandbox->rollback.left);
+    out_key_uint(timings, "total", now - sandbox->rollback.began);
+    out_text(ok, "timings");
+    out_map(ok);
+    out_raw(ok, timings->data, timings->len);
+    out_end(ok);
+    out_free(timings);
+}
+
 /* Replies once nothing of the old cell is left. */
 void rollback_progress(struct sandbox *sandbox)
 {
@@ -26,6 +40,7 @@ void rollback_progress(struct sandbox *sandbox)
     }
     cell_release(old);
     free(old);
+    tell_timings(sandbox);
     reply_ok(&sandbox->rollback.reply_to, &sandbox->rollback.ok);
     out_free(&sandbox->rollback.ok);
     sandbox_maybe_gone(sandbox);
@@ -65,9 +80,10 @@ static int terminal_for(void *owner, const char *process, int master)
 }
 
 int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
-                   const struct standing *standing, item args, struct err *err)
+                   const struct standing *standing, item args, struct out *timings, struct err *err)
 {
     cleanup_free char *id = NULL;
+    uint64_t start = now_usec();
 
     *this = (struct revived_sandbox){0};
     if (arg_optional_string(args, "image", &id, err) < 0) {
@@ -83,6 +99,7 @@ int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
     if (image_complete(image, err) < 0) {
         return -1;
     }
+    out_key_uint(timings, "template", now_usec() - start);
     const struct stage stage = {.cell = standing->cell,
                                 .cgroup = &sandbox->cgroup,
                                 .trees = standing->trees,
@@ -93,6 +110,7 @@ int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
         stdio_free(&this->stdio);
         return -1;
     }
+    revival_tell(&this->revival, timings);
     return 0;
 }
 
@@ -131,8 +149,9 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     struct chain chain = {0};
     struct standing standing;
     struct revived_sandbox revived;
+    struct out timings = {0};
     cleanup_free char *head = NULL;
-    uint64_t start = now_usec();
+    const uint64_t began = now_usec();
 
     if (!sandbox || arg_string(request->args, "head", &head, err) < 0) {
         return -1;
@@ -140,22 +159,21 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     if (sandbox->leaving) {
         return err_set(err, ERR_BUSY, "%s is being rolled back", sandbox->id);
     }
-    out_text(&request->ok, "timings");
-    out_map(&request->ok);
     if (arg_chain(request->args, "layers", &chain, err) < 0 ||
-        standing_make(&standing, sandbox, &chain, head, &request->ok, err) < 0) {
+        standing_make(&standing, sandbox, &chain, head, &timings, err) < 0) {
         chain_free(&chain);
+        out_free(&timings);
         return -1;
     }
-    if (sandbox_revive(&revived, sandbox, &standing, request->args, err) < 0) {
+    if (sandbox_revive(&revived, sandbox, &standing, request->args, &timings, err) < 0) {
         standing_unmake(&standing, sandbox, head);
         chain_free(&chain);
+        out_free(&timings);
         return -1;
     }
-    out_key_uint(&request->ok, "total", now_usec() - start);
-    out_end(&request->ok);
     out_key_uint(&request->ok, "initPid", (uint64_t)standing.cell->init.pid);
     out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_signal(sandbox, 0));
+    uint64_t start = now_usec();
     leave(sandbox, &standing);
     chain_free(&sandbox->chain);
     free(sandbox->head);
@@ -166,8 +184,12 @@ int op_sandbox_rollback(struct request *request, struct err *err)
         die("out of memory");
     }
     sandbox_let_go(&revived, sandbox, &request->ok);
+    out_key_uint(&timings, "let go", now_usec() - start);
     sandbox->rollback.reply_to = request->reply_to;
     sandbox->rollback.ok = request->ok;
+    sandbox->rollback.timings = timings;
+    sandbox->rollback.began = began;
+    sandbox->rollback.left = now_usec();
     request->ok = (struct out){0};
     /* The kernel kills everything in a pid namespace with its init. */
     kill(sandbox->leaving->init.pid, SIGKILL);

@@ -266,25 +266,46 @@ static void set_frozen(const struct sandbox *sandbox, bool frozen)
     }
 }
 
-static int signal_once(const struct sandbox *sandbox, ino_t pid_ns, int signal)
+static bool signal_one(const struct sandbox *sandbox, pid_t pid, ino_t pid_ns, int signal)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+    return pid > 0 && pid != sandbox->cell->init.pid && stat(path, &st) == 0 && st.st_ino == pid_ns &&
+           kill(pid, signal) == 0;
+}
+
+static int signal_everywhere(const struct sandbox *sandbox, ino_t pid_ns, int signal)
 {
     DIR *proc = opendir("/proc");
     struct dirent *entry;
     int count = 0;
 
     while (proc && (entry = readdir(proc))) {
-        char path[300];
-        struct stat st;
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        snprintf(path, sizeof path, "/proc/%s/ns/pid", entry->d_name);
-        if (pid > 0 && pid != sandbox->cell->init.pid && stat(path, &st) == 0 && st.st_ino == pid_ns &&
-            kill(pid, signal) == 0) {
-            count++;
-        }
+        count += signal_one(sandbox, (pid_t)strtol(entry->d_name, NULL, 10), pid_ns, signal);
     }
     if (proc) {
         closedir(proc);
     }
+    return count;
+}
+
+/* Who was born in its v2 cgroup stays there. */
+static int signal_once(const struct sandbox *sandbox, ino_t pid_ns, int signal)
+{
+    int fd =
+        sandbox->cgroup.v2_fd < 0 ? -1 : openat(sandbox->cgroup.v2_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    FILE *members = fd < 0 ? NULL : fdopen(fd, "re");
+    int count = 0;
+
+    if (!members) {
+        return signal_everywhere(sandbox, pid_ns, signal);
+    }
+    for (int pid; fscanf(members, "%d", &pid) == 1;) {
+        count += signal_one(sandbox, pid, pid_ns, signal);
+    }
+    fclose(members);
     return count;
 }
 
@@ -300,12 +321,16 @@ int sandbox_signal(struct sandbox *sandbox, int signal)
     }
     /* Frozen, nothing forks away from the signal; without a v2 hierarchy more rounds have to do. cgroup.kill would be
      * simpler, but after it the kernel (6.18) kills whatever is later cloned into that cgroup. */
-    set_frozen(sandbox, true);
+    if (signal != 0) {
+        set_frozen(sandbox, true);
+    }
     int count = signal_once(sandbox, st.st_ino, signal);
     while (--rounds > 0) {
         signal_once(sandbox, st.st_ino, signal);
     }
-    set_frozen(sandbox, false);
+    if (signal != 0) {
+        set_frozen(sandbox, false);
+    }
     return count;
 }
 

@@ -397,7 +397,8 @@ static int begin_empty(struct build *this, struct err *err)
 static int begin_grown(struct build *this, const struct image_process *origin, struct err *err)
 {
     struct puppet *puppet = &this->template->puppet;
-    int result = puppet_fork(puppet, &origin->template->puppet, pool_pid_namespace(), CLONE_PARENT, 0);
+    const struct birthplace pool = {.pid_ns = pool_pid_namespace(), .cgroup = -1};
+    int result = puppet_fork(puppet, &origin->template->puppet, &pool, CLONE_PARENT, 0);
 
     if (result < 0) {
         return failed(result, "fork template", err);

@@ -1,6 +1,8 @@
 import { rmdir } from 'node:fs/promises'
+import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import type { SandboxRow } from './sandbox-table.js'
 
 const BUSY_TIMEOUT_MS = 5000
 const BUSY_POLL_MS = 20
@@ -12,6 +14,21 @@ export async function removeCgroups(log: Logger, directories: readonly string[])
     const left = await removeOne(directory, deadline)
     if (left) log.error({ cgroup: directory, err: left }, 'a cgroup stays behind')
   }
+}
+
+/** What is left beside those of sandboxes when their engine was killed: one for what they were forked from. */
+export async function removePoolCgroups(
+  log: Logger,
+  sandboxes: readonly Pick<SandboxRow, 'cgroups'>[],
+  uidBase: number,
+): Promise<void> {
+  const parents = new Set(
+    sandboxes.flatMap(({ cgroups }) => cgroups.map((directory) => path.dirname(directory))),
+  )
+  await removeCgroups(
+    log,
+    [...parents].map((parent) => path.join(parent, `pool-${uidBase}`)),
+  )
 }
 
 /** Processes that were killed keep it busy until the kernel is done with them. */

@@ -2,8 +2,8 @@
 import type { EngineLostError } from '../engine/client.js'
 import { killEngine } from '../engine/launch.js'
 import type { EngineEvent } from '../engine/messages.js'
-import { removeCgroups } from './cgroups.js'
-import type { Family } from './families.js'
+import { removeCgroups, removePoolCgroups } from './cgroups.js'
+import { type Family, firstUid } from './families.js'
 import { markLost, recordExit } from './process-end.js'
 import type { State } from './state.js'
 
@@ -34,5 +34,7 @@ async function cleanUpLost(state: State, family: Family): Promise<void> {
   // The connection may have been closed for an engine that talks nonsense.
   await killEngine(family)
   for (const sandbox of sandboxes) await removeCgroups(state.log, sandbox.cgroups)
+  const row = state.store.families.get(family.id)
+  if (row) await removePoolCgroups(state.log, sandboxes, firstUid(row.slot))
   await state.families.retire(family.id)
 }

@@ -22,6 +22,10 @@ const UIDS_PER_FAMILY = 65536
 const SLOTS = 16384
 
 /** A family whose engine runs. */
+export function firstUid(slot: number): number {
+  return FIRST_UID + slot * UIDS_PER_FAMILY
+}
+
 export interface Family {
   readonly id: string
   readonly client: EngineClient
@@ -139,7 +143,7 @@ export class Families {
       await launchEngine({
         program: enginePath,
         socketPath: this.socket(id),
-        uidBase: FIRST_UID + slot * UIDS_PER_FAMILY,
+        uidBase: firstUid(slot),
         logPath: path.join(this.directory(id), 'engine.log'),
       })
       const { family } = await this.#connect(id)

@@ -4,12 +4,12 @@ import path from 'node:path'
 import { namesIn } from '../deltafs/names-in.js'
 import { removeTree } from '../deltafs/remove-tree.js'
 import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
-import { removeCgroups } from './cgroups.js'
+import { removeCgroups, removePoolCgroups } from './cgroups.js'
 import { leaveCheckpoint } from './checkpoints.js'
 import { clientLeft } from './client-grace.js'
 import { finishRemoval } from './destroy.js'
 import { markDead } from './engine-events.js'
-import type { Family } from './families.js'
+import { type Family, firstUid } from './families.js'
 import type { FamilyRow } from './family-table.js'
 import { settleHead } from './heads.js'
 import { markLost, recordExit } from './process-end.js'
@@ -29,7 +29,7 @@ async function recoverFamily(state: State, row: FamilyRow): Promise<void> {
   const sandboxes = state.store.sandboxes.ofFamily(row.id)
   const found = await state.families.reconnect(row)
   if (found) await recoverLive(state, found.family, found.hello, sandboxes)
-  else await recoverGone(state, sandboxes)
+  else await recoverGone(state, row, sandboxes)
   const isNew = row.setup === null && found !== undefined
   if (!isNew || !state.families.adoptSpare(found.family)) await state.families.retire(row.id)
 }
@@ -102,7 +102,12 @@ function recoverProcess(state: State, row: ProcessRow, known: EngineProcess | un
 }
 
 /** With the engine everything it ran is gone; what the user made stays until it is removed. */
-async function recoverGone(state: State, sandboxes: readonly SandboxRow[]): Promise<void> {
+async function recoverGone(
+  state: State,
+  { slot }: FamilyRow,
+  sandboxes: readonly SandboxRow[],
+): Promise<void> {
+  await removePoolCgroups(state.log, sandboxes, firstUid(slot))
   for (const sandbox of sandboxes) {
     await removeCgroups(state.log, sandbox.cgroups)
     if (sandbox.state === 'running') markDead(state, sandbox.id, 'its engine ended while no daemon ran')
