@@ -229,6 +229,8 @@ int carry_mark(struct carry *carry, const char *path, const struct held_mark *ma
 /* held.c */
 void held_begin(struct move *move);
 bool held_is_alive(struct move *move, const struct stat *st);
+/* Whether it is held, and the path of its name in a tree; NULL when that was taken away. */
+bool held_find_path(const struct move *move, const struct stat *st, const char **path, size_t *tree);
 void held_collect_socket(struct move *move, const struct unit *unit, int number);
 void held_collect_fifo(struct move *move, const struct description *description);
 void held_free(struct move *move);

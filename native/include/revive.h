@@ -29,6 +29,7 @@ enum revival_part {
     PART_DESCRIPTORS,
     PART_RESTORE,
     PART_FAMILY, /* all of the first three, and the rest of it */
+    PART_SOCKETS,
     PART_SETTLE,
     REVIVAL_PARTS
 };

@@ -68,6 +68,23 @@ bool held_is_alive(struct move *move, const struct stat *st)
     return held != NULL;
 }
 
+bool held_find_path(const struct move *move, const struct stat *st, const char **path, size_t *tree)
+{
+    const struct held *held = find_held(move->sandbox, st);
+
+    *path = NULL;
+    for (*tree = 0; held && *tree < move->tree_count; ++*tree) {
+        const struct link_scan *links = &move->trees[*tree].links;
+        for (size_t i = 0; i < links->mark_count; i++) {
+            if (links->marks[i].inode == held->number) {
+                *path = links->marks[i].path;
+                return true;
+            }
+        }
+    }
+    return held != NULL;
+}
+
 static bool is_collected(const struct move *move, const struct stat *st)
 {
     for (const struct holding *holding = move->holdings; holding; holding = holding->next) {

@@ -11,6 +11,7 @@
 #include "birth.h"
 #include "fd.h"
 #include "terminal.h"
+#include "unix_socket.h"
 
 static int failed(const struct image_process *process, int result, const char *step, struct err *err)
 {
@@ -124,6 +125,10 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
         return -1;
     }
     revival_spend(revival, PART_FAMILY, &start);
+    if ((result = unix_make(revival, stage)) < 0) {
+        return err_system(err, -result, "make unix sockets", "image %s", revival->image->id);
+    }
+    revival_spend(revival, PART_SOCKETS, &start);
     for (size_t i = 0; i < revival->count; i++) {
         if (revive_process(revival, &revival->processes[i], stage, err) < 0) {
             return -1;
@@ -164,6 +169,7 @@ void revival_tell(const struct revival *revival, struct out *timings)
         [PART_THREADS] = "make threads",
         [PART_DESCRIPTORS] = "bring descriptors",
         [PART_FAMILY] = "make family",
+        [PART_SOCKETS] = "make sockets",
         [PART_SETTLE] = "settle descriptors",
         [PART_RESTORE] = "restore threads",
     };
