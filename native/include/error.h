@@ -12,7 +12,6 @@
 #define ERR_EXISTS "exists"
 #define ERR_REFUSED "refused"
 #define ERR_UNSETTLED "unsettled"
-#define ERR_FAULT "fault"
 #define ERR_DEAD "sandbox_dead"
 #define ERR_EXEC "exec_failed"
 #define ERR_STDIN_CLOSED "stdin_closed"

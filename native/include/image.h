@@ -227,8 +227,9 @@ struct image {
     size_t terminal_count;
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
-    size_t built; /* how many processes have their templates */
-    bool failed;  /* one could not be built */
+    size_t built;  /* how many processes have their templates */
+    char *failure; /* why one could not be built; NULL: none failed */
+    char *fault;   /* the step of building them that is to fail, for tests */
     struct image *next;
 };
 
@@ -239,7 +240,7 @@ struct image *image_find(const char *id);
 const struct image_process *image_origin(const struct image_process *process);
 /* It is there from now on; its templates are built when there is time. */
 void image_add(struct image *image);
-/* Builds what is left of it now. 0 or -1 with err. */
+/* Builds what is left of it now. 0, or -1 with err, also when a template is gone. */
 int image_complete(struct image *image, struct err *err);
 void image_free(struct image *image);
 void image_process_free(struct image_process *process);

@@ -24,7 +24,7 @@ void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t 
  * its lineage ends. */
 void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,
                    const char *image);
-/* The templates that its processes have come from are built before it stands still. */
-void lineages_complete(const struct sandbox *sandbox);
+/* Those of processes that have ended are forgotten; the templates that its processes have come from are built before it stands still. */
+void lineages_complete(struct sandbox *sandbox);
 void lineage_end(struct sandbox *sandbox, pid_t pid);
 void lineages_forget(struct sandbox *sandbox);

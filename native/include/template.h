@@ -14,6 +14,8 @@ struct template
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err);
 /* What madvise was told of an area that is mapped. */
 void template_add_advices(struct inject *inject, const struct area *area, uint64_t start, uint64_t size);
+/* False once somebody has killed it. */
+bool template_lives(const struct template *template);
 void template_free(struct template *template);
 
 /* ---- for other processes that get such a memory ---- */

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "fault.h"
 #include "fd.h"
 #include "fill.h"
 #include "template.h"
@@ -212,12 +213,13 @@ static int make(struct revival *revival, const struct member *member, const stru
     int result = member->maker == NOBODY ? bear_from_template(revival, member, stage)
                                          : bear_from_maker(revival, member);
     revival_spend(revival, PART_FORK, &start);
-    if (result < 0 || !revived) {
+    if (result < 0 || !revived || (result = fault_at("make process")) < 0) {
         return result;
     }
     *step = "enter cell";
     if ((result = move_hand(revived, inherited_hand(revival, member))) < 0 ||
-        (is_outside(revival, member) && (result = enter_cell(revived, stage)) < 0)) {
+        (is_outside(revival, member) && (result = enter_cell(revived, stage)) < 0) ||
+        (result = fault_at("enter cell")) < 0) {
         return result;
     }
     revival_spend(revival, PART_ENTER, &start);
@@ -403,16 +405,19 @@ int births(struct revival *revival, const struct stage *stage, struct err *err)
     int result;
 
     for (size_t i = 0; i < family->step_count; i++) {
-        if ((result = do_step(revival, &family->steps[i], stage, &step)) < 0) {
+        if ((result = do_step(revival, &family->steps[i], stage, &step)) < 0 ||
+            (result = fault_at(step)) < 0) {
             return failed(&family->members[family->steps[i].member], result, step, err);
         }
     }
     for (size_t i = 0; i < family->count; i++) {
         const struct member *member = &family->members[i];
-        if (member->process && member->process->stop_signal && (result = stop(revival, member)) < 0) {
+        if (member->process && member->process->stop_signal &&
+            ((result = stop(revival, member)) < 0 || (result = fault_at("stop")) < 0)) {
             return failed(member, result, "stop", err);
         }
     }
     result = revival->count > 0 ? set_last_pid(revival) : 0;
+    result = result < 0 ? result : fault_at("set last pid");
     return result < 0 ? err_system(err, -result, "set last pid", "%d", revival->image->last_pid) : 0;
 }

@@ -7,11 +7,13 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include "fault.h"
 #include "fd.h"
 #include "kin.h"
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
+#include "template.h"
 #include "terminal.h"
 
 #define GET_NO_NEW_CODE 66   /* PR_GET_MDWE, since Linux 6.3 */
@@ -156,7 +158,7 @@ static int capture_memory(struct image_process *process, struct sandbox *sandbox
     const struct lineage *lineage = lineage_of(sandbox, unit->subject->pid);
     const struct image_process *before = lineage_origin(lineage);
     const struct origin origin = {.process = before, .watched = lineage && lineage->watch >= 0};
-    const bool has_origin = before && before->template;
+    const bool has_origin = before && before->template && template_lives(before->template);
 
     if (memory_capture(&process->memory, unit->subject, unit->thread, unit->inject->area,
                        has_origin ? &origin : NULL, obstacles, err) < 0) {
@@ -169,28 +171,36 @@ static int capture_memory(struct image_process *process, struct sandbox *sandbox
     return 0;
 }
 
+static int done(const struct subject *subject, int result, const char *step, struct err *err)
+{
+    result = result < 0 ? result : fault_at(step);
+    return result < 0 ? err_system(err, -result, step, "process %d", subject->inner) : 0;
+}
+
 static int capture_process(struct image *image, struct image_process *process, struct move *move,
                            struct unit *unit, struct obstacles *obstacles, struct err *err)
 {
     const struct subject *subject = unit->subject;
-    int result;
 
     process->pid = subject->inner;
     strcpy(process->command, subject->command);
     find_api_id(process, move, subject->pid);
     if (capture_memory(process, move->sandbox, unit, obstacles, err) < 0 ||
+        done(subject, 0, "copy memory", err) < 0 ||
         shared_capture(image, process, move, unit, obstacles, err) < 0 ||
-        handles_capture(image, process, move, unit, obstacles, err) < 0) {
+        done(subject, 0, "look at shared memory", err) < 0 ||
+        handles_capture(image, process, move, unit, obstacles, err) < 0 ||
+        done(subject, 0, "look at descriptors", err) < 0 ||
+        done(subject, look_at_process(process, move, unit), "look at process", err) < 0 ||
+        done(subject, ask_process(process, unit->inject), "ask process", err) < 0 ||
+        done(subject, threads_capture(process, subject, unit->inject, obstacles), "look at threads", err) <
+            0 ||
+        done(subject, signals_capture(process, subject, unit->inject, obstacles), "look at signals", err) <
+            0) {
         return -1;
     }
-    if ((result = look_at_process(process, move, unit)) < 0 ||
-        (result = ask_process(process, unit->inject)) < 0 ||
-        (result = threads_capture(process, subject, unit->inject, obstacles)) < 0 ||
-        (result = signals_capture(process, subject, unit->inject, obstacles)) < 0) {
-        return err_system(err, -result, "look at process", "process %d", subject->inner);
-    }
     lineage_watch(move->sandbox, unit->inject, &process->memory, image->id);
-    return 0;
+    return done(subject, 0, "watch memory", err);
 }
 
 /* What an image has of a process is one memory, one table of descriptors and one place. */
@@ -230,7 +240,7 @@ static int capture_all(struct image *image, struct kindred *kindred, struct move
         int result = capture_process(image, process, move, unit, obstacles, err);
         if (result == 0) {
             result = kin_capture(process, kindred, image->process_count - 1, move);
-            result = result < 0 ? err_system(err, -result, "look at process", "process %d", process->pid) : 0;
+            result = done(unit->subject, result, "look at kin", err);
         }
         if (result == 0) {
             continue;

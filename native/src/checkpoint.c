@@ -7,6 +7,7 @@
 
 #include "capture.h"
 #include "courier.h"
+#include "fault.h"
 #include "fd.h"
 #include "lineage.h"
 #include "move.h"
@@ -25,7 +26,6 @@ struct checkpoint {
     struct move move;
     bool searched; /* for watched names, while the sandbox ran */
     bool switched;
-    char *fault; /* the step that is to fail, for tests */
     char *image_id;
     struct image *image;       /* NULL when the processes are not kept */
     struct obstacles not_kept; /* why */
@@ -269,20 +269,13 @@ static int run_step(struct checkpoint *this, const struct step *step, struct err
     return 0;
 }
 
-static void fault_at(struct err *err, const char *step)
-{
-    err_system(err, EIO, step, "asked for");
-    err->code = ERR_FAULT;
-}
-
 /* A step that fails may have done a part: its own undo takes what it finds. */
 static int run_steps(struct checkpoint *this, struct err *err)
 {
     for (size_t at = 0; at < STEPS; at++) {
         int result = run_step(this, &steps[at], err);
-        if (result == 0 && this->fault && strcmp(this->fault, steps[at].name) == 0) {
-            fault_at(err, steps[at].name);
-            result = -1;
+        if (result == 0 && fault_at(steps[at].name) < 0) {
+            result = err_system(err, EIO, steps[at].name, "asked for");
         }
         if (result == 0) {
             continue;
@@ -402,7 +395,6 @@ static void checkpoint_free(struct checkpoint *this)
     move_free(&this->move);
     chain_free(&this->chain);
     free(this->head);
-    free(this->fault);
     free(this->image_id);
     forget_processes(this);
     obstacles_free(&this->not_kept);
@@ -437,6 +429,7 @@ static void reply_image(struct checkpoint *this, struct out *ok)
         bytes += image->processes[i].memory.byte_count;
     }
     out_key_uint(ok, "memoryBytes", bytes);
+    image->fault = fault_asked() ? strdup(fault_asked()) : NULL;
     image_add(image);
     this->image = NULL;
 }
@@ -483,7 +476,6 @@ static int parse(struct checkpoint *this, item args, struct err *err)
     bool merged = item_get(args, "layers") != NULL;
 
     if (arg_string(args, "head", &this->head, err) < 0 ||
-        arg_optional_string(args, "fault", &this->fault, err) < 0 ||
         arg_optional_string(args, "image", &this->image_id, err) < 0 ||
         (merged && arg_chain(args, "layers", &below, err) < 0)) {
         return -1;
@@ -517,7 +509,7 @@ int op_sandbox_checkpoint(struct request *request, struct err *err)
     }
     if (parse(&this, request->args, err) < 0) {
         result = -1;
-    } else if (!this.fault && is_unchanged(this.sandbox) &&
+    } else if (!fault_asked() && is_unchanged(this.sandbox) &&
                (!this.image_id || !sandbox_has_processes(this.sandbox))) {
         out_key_bool(&request->ok, "unchanged", true);
         result = OP_DONE;

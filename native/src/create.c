@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fault.h"
 #include "fd.h"
 #include "rollback.h"
 #include "root.h"
@@ -62,6 +63,11 @@ static int make_logs(const struct sandbox *sandbox, struct err *err)
 
 /* ---- a cell that stands on a chain ---- */
 
+static int check_fault(const char *step, struct err *err)
+{
+    return fault_at(step) < 0 ? err_system(err, EIO, step, "asked for") : 0;
+}
+
 int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err)
 {
     const struct base *base = sandbox->base;
@@ -95,13 +101,15 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
     }
     out_key_uint(timings, "overlay", now_usec() - start);
     start = now_usec();
-    if (cell_take(&standing->cell, sandbox->host_net, err) < 0) {
+    if (check_fault("mount overlay", err) < 0 || cell_take(&standing->cell, sandbox->host_net, err) < 0) {
         standing->cell = NULL;
     }
     out_key_uint(timings, "cell", now_usec() - start);
     start = now_usec();
-    if (standing->cell && set_hostname(standing->cell, sandbox->hostname, err) == 0 &&
-        root_put_up(standing->cell, sandbox->base, head, standing->trees, err) == 0) {
+    if (standing->cell && check_fault("take cell", err) == 0 &&
+        set_hostname(standing->cell, sandbox->hostname, err) == 0 &&
+        root_put_up(standing->cell, sandbox->base, head, standing->trees, err) == 0 &&
+        check_fault("put up root", err) == 0) {
         standing->carried = layer_print(head, sandbox->base, CARRIED_MAX);
         out_key_uint(timings, "mounts", now_usec() - start);
         return 0;

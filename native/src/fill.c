@@ -9,6 +9,7 @@
 #include <sys/uio.h>
 
 #include "areas.h"
+#include "fault.h"
 #include "fd.h"
 #include "template.h"
 
@@ -411,18 +412,20 @@ static int fill(struct fill *this, const char **step)
     int result;
 
     *step = "clear memory";
-    if ((result = move_area(this)) < 0 || (result = clear(this)) < 0) {
+    if ((result = move_area(this)) < 0 || (result = clear(this)) < 0 || (result = fault_at(*step)) < 0) {
         return result;
     }
     /* before anything is mapped: the kernel does not exchange a program that is */
     *step = "map memory";
     if ((result = bring_files(this)) < 0 ||
         (result = template_set_map(this->inject, this->memory, this->program)) < 0 ||
-        (result = map_areas(this)) < 0 || (result = close_files(this)) < 0) {
+        (result = map_areas(this)) < 0 || (result = close_files(this)) < 0 ||
+        (result = fault_at(*step)) < 0) {
         return result;
     }
     *step = "fill memory";
-    return fill_pages(this);
+    result = fill_pages(this);
+    return result < 0 ? result : fault_at(*step);
 }
 
 int fill_memory(const struct filling *filling, const char **step)

@@ -1,7 +1,9 @@
 #include "image.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "fault.h"
 #include "handle.h"
 #include "loop.h"
 #include "template.h"
@@ -39,33 +41,47 @@ static struct image *next_incomplete(void)
     struct image *eldest = NULL;
 
     for (struct image *image = images; image; image = image->next) {
-        if (!image->failed && image->built < image->process_count) {
+        if (!image->failure && image->built < image->process_count) {
             eldest = image;
         }
     }
     return eldest;
 }
 
-static int build_one(struct image *image, struct err *err)
+/* Told now, and whenever somebody asks for it. */
+static void note_failure(struct image *image, const struct image_process *process, const struct err *err)
+{
+    if (asprintf(&image->failure, "process %d (%s): %s", process->pid, process->command, err->message) < 0) {
+        die("out of memory");
+    }
+    log_line("image %s: %s", image->id, image->failure);
+}
+
+static void build_one(struct image *image)
 {
     struct image_process *process = &image->processes[image->built];
+    struct err err = {0};
 
-    process->template = template_build(&process->memory, image_origin(process), err);
-    if (!process->template) {
-        image->failed = true;
-        return -1;
+    if (image->fault) {
+        fault_ask(image->fault);
     }
-    image->built++;
-    return 0;
+    process->template = template_build(&process->memory, image_origin(process), &err);
+    if (image->fault) {
+        fault_ask(NULL);
+    }
+    if (process->template) {
+        image->built++;
+    } else {
+        note_failure(image, process, &err);
+    }
 }
 
 static bool build_when_idle(void)
 {
     struct image *image = next_incomplete();
-    struct err err = {0};
 
-    if (image && build_one(image, &err) < 0) {
-        log_line("image %s: %s %s", image->id, err.message, err.object);
+    if (image) {
+        build_one(image);
     }
     return next_incomplete() != NULL;
 }
@@ -79,14 +95,21 @@ void image_add(struct image *image)
 
 int image_complete(struct image *image, struct err *err)
 {
-    while (!image->failed && image->built < image->process_count) {
-        struct image *next = next_incomplete();
-        if (!next || (build_one(next, err) < 0 && next == image)) {
-            return -1;
+    while (!image->failure && image->built < image->process_count) {
+        build_one(next_incomplete());
+    }
+    if (image->failure) {
+        return err_set(err, ERR_NO_IMAGE, "its processes could not be kept: %s", image->failure);
+    }
+    for (size_t i = 0; i < image->process_count; i++) {
+        const struct image_process *process = &image->processes[i];
+        if (!template_lives(process->template)) {
+            return err_set(err, ERR_NO_IMAGE,
+                           "its processes are lost: what was kept of process %d (%s) was killed",
+                           process->pid, process->command);
         }
     }
-    return image->failed ? err_set(err, ERR_NO_IMAGE, "the memory of image %s could not be kept", image->id)
-                         : 0;
+    return 0;
 }
 
 /* ---- the end ---- */
@@ -97,7 +120,7 @@ static void complete_heirs(const struct image *image)
     struct err err = {0};
 
     for (struct image *heir = images; heir; heir = heir->next) {
-        for (size_t i = heir->built; !heir->failed && i < heir->process_count; i++) {
+        for (size_t i = heir->built; !heir->failure && i < heir->process_count; i++) {
             if (heir != image && heir->processes[i].memory.grows &&
                 strcmp(heir->processes[i].origin, image->id) == 0 && image_complete(heir, &err) < 0) {
                 log_line("image %s: %s %s", heir->id, err.message, err.object);
@@ -158,5 +181,7 @@ void image_free(struct image *image)
     free(image->processes);
     free(image->zombies);
     free(image->handles);
+    free(image->failure);
+    free(image->fault);
     free(image);
 }

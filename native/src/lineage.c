@@ -61,10 +61,11 @@ const struct image_process *lineage_origin(const struct lineage *lineage)
     return NULL;
 }
 
-void lineages_complete(const struct sandbox *sandbox)
+void lineages_complete(struct sandbox *sandbox)
 {
     struct err err = {0};
 
+    lineage_of(sandbox, 0);
     for (const struct lineage *lineage = sandbox->lineages; lineage; lineage = lineage->next) {
         struct image *image = image_find(lineage->image);
         if (image && image_complete(image, &err) < 0) {

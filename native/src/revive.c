@@ -9,13 +9,15 @@
 #include <sys/syscall.h>
 
 #include "birth.h"
+#include "fault.h"
 #include "fd.h"
 #include "terminal.h"
 #include "unix_socket.h"
 
-static int failed(const struct image_process *process, int result, const char *step, struct err *err)
+static int done(const struct image_process *process, int result, const char *step, struct err *err)
 {
-    return err_system(err, -result, step, "process %d (%s)", process->pid, process->command);
+    result = result < 0 ? result : fault_at(step);
+    return result < 0 ? err_system(err, -result, step, "process %d (%s)", process->pid, process->command) : 0;
 }
 
 /* ---- threads ---- */
@@ -63,24 +65,24 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
 {
     const struct image_process *process = revived->image;
     uint64_t start = now_usec();
-    int result;
 
-    if ((result = restore_filters(revived)) < 0 || (result = make_threads(revived)) < 0) {
-        return failed(process, result, "make threads", err);
+    if (done(process, restore_filters(revived), "restore filters", err) < 0 ||
+        done(process, make_threads(revived), "make threads", err) < 0) {
+        return -1;
     }
     revival_spend(revival, PART_THREADS, &start);
-    if ((result = bring_open(revival, revived, stage)) < 0 || (result = bring_places(revival, revived)) < 0 ||
-        (result = bring_descriptors(revival, revived, stage)) < 0) {
-        return failed(process, result, "bring descriptors", err);
-    }
-    if ((result = terminal_set_foreground(revival, revived)) < 0) {
-        return failed(process, result, "set foreground", err);
+    if (done(process, bring_open(revival, revived, stage), "open descriptors", err) < 0 ||
+        done(process, bring_places(revival, revived), "enter directories", err) < 0 ||
+        done(process, bring_descriptors(revival, revived, stage), "bring descriptors", err) < 0 ||
+        done(process, terminal_set_foreground(revival, revived), "set foreground", err) < 0) {
+        return -1;
     }
     hand_close(&revived->puppet.hand);
     revival_spend(revival, PART_DESCRIPTORS, &start);
-    if ((result = restore_memory(revived)) < 0 || (result = restore_signals(revived)) < 0 ||
-        (result = restore_threads(revived)) < 0) {
-        return failed(process, result, "restore threads", err);
+    if (done(process, restore_memory(revived), "restore memory", err) < 0 ||
+        done(process, restore_signals(revived), "restore signals", err) < 0 ||
+        done(process, restore_threads(revived), "restore threads", err) < 0) {
+        return -1;
     }
     revival_spend(revival, PART_RESTORE, &start);
     return 0;
@@ -118,7 +120,7 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
     uint64_t start = now_usec();
     int result = terminals_make(revival, stage);
 
-    if (result < 0) {
+    if (result < 0 || (result = fault_at("make terminals")) < 0) {
         return err_system(err, -result, "make terminals", "image %s", revival->image->id);
     }
     if (births(revival, stage, err) < 0) {
@@ -135,7 +137,8 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
         }
     }
     start = now_usec();
-    if ((result = bring_settle(revival)) < 0 || (result = terminals_finish(revival)) < 0) {
+    if ((result = bring_settle(revival)) < 0 || (result = terminals_finish(revival)) < 0 ||
+        (result = fault_at("settle descriptors")) < 0) {
         return err_system(err, -result, "settle descriptors", "%s", revival->image->id);
     }
     revival_spend(revival, PART_SETTLE, &start);

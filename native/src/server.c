@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "fault.h"
 #include "fd.h"
 #include "loop.h"
 
@@ -189,6 +190,20 @@ static op_function *find_op(const char *name)
     return NULL;
 }
 
+/* For tests a request can name a step that is to fail. */
+static int run_op(op_function *run, struct request *request, struct err *err)
+{
+    cleanup_free char *fault = NULL;
+
+    if (arg_optional_string(request->args, "fault", &fault, err) < 0) {
+        return -1;
+    }
+    fault_ask(fault);
+    int result = run(request, err);
+    fault_ask(NULL);
+    return result;
+}
+
 static void serve_request(item message)
 {
     struct request request = {.args = message, .reply_to.connection = server.number};
@@ -207,7 +222,7 @@ static void serve_request(item message)
         } else if (!server.greeted && run != op_hello) {
             err_set(&err, ERR_VERSION, "%s came before hello", name);
         } else {
-            result = run(&request, &err);
+            result = run_op(run, &request, &err);
         }
     }
     if (result < 0) {

@@ -1,6 +1,7 @@
 #include "template.h"
 
 #include <linux/prctl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "areas.h"
+#include "fault.h"
 #include "fd.h"
 #include "pool.h"
 
@@ -31,9 +33,10 @@ struct build {
     int failure;
 };
 
-static int failed(int result, const char *step, struct err *err)
+static int done(int result, const char *step, struct err *err)
 {
-    return err_system(err, -result, step, "template");
+    result = result < 0 ? result : fault_at(step);
+    return result < 0 ? err_system(err, -result, step, "template") : 0;
 }
 
 static int run(struct build *this)
@@ -359,19 +362,14 @@ static int close_files(struct build *this, int program)
 static int fill(struct build *this, struct err *err)
 {
     int program;
-    int result = bring_files(this, &program);
 
-    if (result < 0 || (result = map_areas(this)) < 0) {
-        return failed(result, "map memory", err);
-    }
-    if ((result = populate(this)) < 0 || (result = write_pages(this)) < 0) {
-        return failed(result, "fill memory", err);
-    }
-    if ((result = template_set_map(this->inject, this->memory, program)) < 0 ||
-        (result = close_files(this, program)) < 0) {
-        return failed(result, "finish memory", err);
-    }
-    return 0;
+    return done(bring_files(this, &program), "bring files", err) < 0 ||
+                   done(map_areas(this), "map areas", err) < 0 || done(populate(this), "populate", err) < 0 ||
+                   done(write_pages(this), "write pages", err) < 0 ||
+                   done(template_set_map(this->inject, this->memory, program), "set map", err) < 0 ||
+                   done(close_files(this, program), "close files", err) < 0
+               ? -1
+               : 0;
 }
 
 /* ---- from nothing, or from an earlier one ---- */
@@ -379,7 +377,6 @@ static int fill(struct build *this, struct err *err)
 static int begin_empty(struct build *this, struct err *err)
 {
     struct puppet *puppet = &this->template->puppet;
-    int result;
 
     this->place = template_find_place(this->memory, NULL);
     this->own_count = puppet_kernel_areas(this->own);
@@ -387,29 +384,26 @@ static int begin_empty(struct build *this, struct err *err)
         return -1;
     }
     this->inject = &puppet->inject;
-    if ((result = clear(this)) < 0) {
-        return failed(result, "clear memory", err);
-    }
-    result = hand_open(&puppet->hand, this->inject, puppet->subject.pidfd);
-    return result < 0 ? failed(result, "make socket", err) : 0;
+    return done(clear(this), "clear memory", err) < 0
+               ? -1
+               : done(hand_open(&puppet->hand, this->inject, puppet->subject.pidfd), "make socket", err);
 }
 
 static int begin_grown(struct build *this, const struct image_process *origin, struct err *err)
 {
     struct puppet *puppet = &this->template->puppet;
     const struct birthplace pool = {.pid_ns = pool_pid_namespace(), .cgroup = -1};
-    int result = puppet_fork(puppet, &origin->template->puppet, &pool, CLONE_PARENT, 0);
+    struct puppet *parent = &origin->template->puppet;
 
-    if (result < 0) {
-        return failed(result, "fork template", err);
+    if (done(puppet_fork(puppet, parent, &pool, CLONE_PARENT, 0), "fork template", err) < 0) {
+        return -1;
     }
     this->inject = &puppet->inject;
-    if ((result = puppet_own_hand(puppet, &origin->template->puppet)) < 0) {
-        return failed(result, "make socket", err);
+    if (done(puppet_own_hand(puppet, parent), "make socket", err) < 0) {
+        return -1;
     }
     this->kept = areas_common(&origin->memory, this->memory);
-    result = shrink(this, &origin->memory);
-    return result < 0 ? failed(result, "change memory", err) : 0;
+    return done(shrink(this, &origin->memory), "change memory", err);
 }
 
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err)
@@ -420,9 +414,10 @@ struct template *template_build(struct memory *memory, const struct image_proces
         die("out of memory");
     }
     this.template->puppet.hand.socket = -1;
-    int result = memory->grows && !origin ? err_set(err, ERR_NO_IMAGE, "the state it grows from is gone")
-                 : memory->grows          ? begin_grown(&this, origin, err)
-                                          : begin_empty(&this, err);
+    int result = memory->grows && !(origin && origin->template)
+                     ? err_set(err, ERR_NO_IMAGE, "the state it grows from is gone")
+                 : memory->grows ? begin_grown(&this, origin, err)
+                                 : begin_empty(&this, err);
     result = result < 0 ? result : fill(&this, err);
     free(this.files);
     ranges_free(&this.kept);
@@ -432,6 +427,13 @@ struct template *template_build(struct memory *memory, const struct image_proces
     }
     memory_forget_content(memory);
     return this.template;
+}
+
+bool template_lives(const struct template *template)
+{
+    struct pollfd ended = {.fd = template->puppet.subject.pidfd, .events = POLLIN};
+
+    return !template->puppet.thread.gone && poll(&ended, 1, 0) == 0;
 }
 
 void template_free(struct template *template)

@@ -29,6 +29,11 @@ export class Victim {
     return victim
   }
 
+  /** The command's id. */
+  get process(): string {
+    return this.#handle.process
+  }
+
   /** The same one in a fork. */
   async in(kid: Sandbox): Promise<Victim> {
     return new Victim(await kid.commands.connect(this.#handle.process))

@@ -1,13 +1,16 @@
 /** A switch that fails, at each of its steps: everything runs on as if nothing had been asked. */
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
-import { EngineClient, EngineError } from '../../../packages/daemon/src/engine/client.js'
+import { type EngineClient, EngineError } from '../../../packages/daemon/src/engine/client.js'
+import { connectEngine, type Held as EngineHeld, heldBy, mountsOf } from '../support/engine-connection.js'
 import { census, hostPidOf, type Member } from './support/census.js'
 import { type Scene, useStage } from './support/stage.js'
 
 const stage = useStage()
+const { EIO } = os.constants.errno
 
 /** As the engine lists them. */
 const steps = [...source('native/src/checkpoint.c').matchAll(/^ {4}\{"([a-z ]+)", \w+, \w+\},$/gm)].map(
@@ -23,11 +26,7 @@ const everything = source('tests/e2e/live-switch/programs/everything.py')
 interface Held {
   readonly processes: readonly Member[]
   readonly inside: readonly string[]
-  readonly engine: { readonly mounts: readonly string[]; readonly descriptors: readonly string[] }
-}
-
-function mountsOf(pid: number): string[] {
-  return readFileSync(`/proc/${pid}/mountinfo`, 'utf8').split('\n').sort()
+  readonly engine: EngineHeld
 }
 
 /** Of the engine too: what it has mounted and open. Of busy programs what they have open changes by itself. */
@@ -36,39 +35,8 @@ function holdings(scene: Scene, enginePid: number, quiet: ReadonlySet<number>): 
   return {
     processes,
     inside: mountsOf(processes[0]?.hostPid ?? 0),
-    engine: {
-      mounts: mountsOf(enginePid),
-      descriptors: readdirSync(`/proc/${enginePid}/fd`)
-        .flatMap((fd) => descriptorOf(enginePid, fd))
-        .sort(),
-    },
+    engine: heldBy(enginePid),
   }
-}
-
-function descriptorOf(pid: number, fd: string): string[] {
-  try {
-    return [`${fd} ${readlinkSync(`/proc/${pid}/fd/${fd}`)}`]
-  } catch {
-    return []
-  }
-}
-
-async function connect(runBase: string): Promise<{ engine: EngineClient; pid: number }> {
-  const [directory = ''] = readdirSync(runBase)
-  const sockets = readdirSync(path.join(runBase, directory)).filter((name) => name.startsWith('e-'))
-  const clients = await Promise.all(
-    sockets.map((name) =>
-      EngineClient.connect(path.join(runBase, directory, name), {
-        event: () => undefined,
-        lost: () => undefined,
-        answered: () => undefined,
-      }),
-    ),
-  )
-  const [found, ...others] = clients.sort((a, b) => b.hello.sandboxes.length - a.hello.sandboxes.length)
-  for (const { client } of others) client.close()
-  if (!found) throw new Error('no engine')
-  return { engine: found.client, pid: found.hello.pid }
 }
 
 /** What only a passing moment forbids is asked for again, as the daemon does. */
@@ -139,12 +107,12 @@ it('a step that fails is named, and nothing is different afterwards', async () =
   // Where the watched directories are is found out once, and then known.
   await scene.checkpoint()
   await stage.daemon.kill()
-  const { engine, pid } = await connect(stage.daemon.runBase)
+  const { engine, pid } = await connectEngine(stage.daemon.runBase)
   const head = path.join(path.dirname(scene.layers.head), 'of-a-fault')
   for (const step of [...steps, ...steps]) {
     const before = holdings(scene, pid, quietOnes)
-    const { code, step: named } = await failAt(engine, scene.box.id, head, step)
-    expect([code, named]).toEqual(['fault', step])
+    const { errno, step: named } = await failAt(engine, scene.box.id, head, step)
+    expect([errno, named]).toEqual([EIO, step])
     const done = roundsOf(scene, busy.pid)
     await expect.poll(() => roundsOf(scene, busy.pid), { message: step }).toBeGreaterThan(done + 2)
     await expect.poll(() => holdings(scene, pid, quietOnes), { message: step }).toEqual(before)

@@ -1,0 +1,9 @@
+/* A step that is made to fail after its work, for tests. */
+#pragma once
+
+/* The step of that name from now on; NULL: none. */
+void fault_ask(const char *step);
+/* NULL: none. */
+const char *fault_asked(void);
+/* 0, or -EIO where that step is to fail. */
+int fault_at(const char *step);
