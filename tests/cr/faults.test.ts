@@ -144,7 +144,9 @@ it('the steps are known', () => {
   )
 })
 
-it('a step of a checkpoint, a rollback or a fork that fails is named, and nothing is different', async () => {
+it('a step of a checkpoint, a rollback or a fork that fails is named, and nothing is different', {
+  timeout: 300_000,
+}, async () => {
   const at = await play()
   try {
     await failEverywhere(at)

@@ -41,7 +41,9 @@ class Victim:
         must(all(thread.is_alive() for thread in self.threads), "a thread has ended")
         equal([thread.native_id for thread in self.threads], self.ids, "the ids of the threads")
         count = self.count
-        time.sleep(0.05)
+        deadline = time.monotonic() + 10
+        while self.count == count and time.monotonic() < deadline:
+            time.sleep(0.01)
         must(self.count > count, "the thread that counts stands still")
 
 
