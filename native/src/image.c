@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fault.h"
+#include "fd.h"
 #include "handle.h"
 #include "loop.h"
 #include "template.h"
@@ -60,15 +61,12 @@ static void note_failure(struct image *image, const struct image_process *proces
 static void build_one(struct image *image)
 {
     struct image_process *process = &image->processes[image->built];
+    cleanup_free char *asked = fault_asked() ? strdup(fault_asked()) : NULL;
     struct err err = {0};
 
-    if (image->fault) {
-        fault_ask(image->fault);
-    }
+    fault_ask(image->fault);
     process->template = template_build(&process->memory, image_origin(process), &err);
-    if (image->fault) {
-        fault_ask(NULL);
-    }
+    fault_ask(asked);
     if (process->template) {
         image->built++;
     } else {

@@ -76,10 +76,10 @@ interface Play {
 }
 
 /** A sandbox with victims and a checkpoint, and no daemon. */
-async function play(): Promise<Play> {
+async function play(quiet: readonly string[], restless: readonly string[]): Promise<Play> {
   const scene = await stage.scene()
   const victims: Victim[] = []
-  for (const file of [...QUIET, ...RESTLESS]) victims.push(await Victim.start(scene.box, file))
+  for (const file of [...quiet, ...restless]) victims.push(await Victim.start(scene.box, file))
   const first = scene.layers.head
   const { id: image } = await scene.box.checkpoint()
   await scene.layers.add()
@@ -100,8 +100,8 @@ async function play(): Promise<Play> {
     sandbox: scene.box.id,
     base: path.basename(family),
     layers: [first],
-    quiet: spoken.slice(0, QUIET.length),
-    restless: spoken.slice(QUIET.length),
+    quiet: spoken.slice(0, quiet.length),
+    restless: spoken.slice(quiet.length),
   }
 }
 
@@ -147,7 +147,7 @@ it('the steps are known', () => {
 it('a step of a checkpoint, a rollback or a fork that fails is named, and nothing is different', {
   timeout: 300_000,
 }, async () => {
-  const at = await play()
+  const at = await play(QUIET, RESTLESS)
   try {
     await failEverywhere(at)
     await verifyAll(at.restless)
@@ -188,4 +188,68 @@ async function failEverywhere(at: Play): Promise<void> {
     await verifyAll(at.quiet)
   }
   rmdirSync(dir)
+}
+
+it('a checkpoint whose templates cannot be built says so when they are needed', async () => {
+  const at = await play(['memory.py', 'tree.py'], [])
+  const { engine, sandbox } = at
+  const layersDirectory = path.join(at.family, 'layers')
+  const take = async (image: string, fault: string): Promise<void> => {
+    for (;;) {
+      const head = path.join(layersDirectory, image)
+      mkdirSync(head, { mode: 0o700 })
+      const taken = await engine
+        .request('sandbox.checkpoint', { sandbox, head, ...{ image, fault } })
+        .catch((error) => (error.code === 'unsettled' ? undefined : Promise.reject(error)))
+      if (!taken) {
+        rmdirSync(head)
+        continue
+      }
+      expect([taken.kept, taken.notKept]).toEqual([true, []])
+      return
+    }
+  }
+  try {
+    for (const step of TEMPLATE) {
+      const name = step.replaceAll(' ', '-')
+      const messages: string[] = []
+      // One that grows from a whole one, one that fails and so gives the next nothing to grow from, and a whole one.
+      for (const [image, fault] of [
+        ['grows', step],
+        ['fails', 'write pages'],
+        ['begins', step],
+        ['whole', ''],
+      ]) {
+        await take(`${name}-${image}`, fault ?? '')
+        messages.push(await failureOf(at, `${name}-${image}`))
+        await verifyAll(at.quiet)
+      }
+      const [a = '', , b = '', whole] = messages
+      expect(whole, step).toBe('make terminals: Input/output error')
+      expect(
+        [a, b].some((message) => message.startsWith('its processes could not be kept')),
+        step,
+      ).toBe(true)
+      expect(
+        [a, b].every((message) => message === whole || message.includes(`${step}: Input/output error`)),
+      ).toBe(true)
+    }
+  } finally {
+    engine.close()
+    process.kill(at.pid, 'SIGKILL')
+    await stage.daemon.start()
+  }
+})
+
+/** Of a rollback, which if nothing else forbids it fails when it begins with the processes. */
+async function failureOf(at: Play, image: string): Promise<string> {
+  const head = path.join(at.family, 'layers', 'of-a-rollback')
+  mkdirSync(head, { mode: 0o700 })
+  const parameters = { sandbox: at.sandbox, layers: at.layers, head, image, ...{ fault: 'make terminals' } }
+  const message = await at.engine.request('sandbox.rollback', parameters).then(
+    () => 'it was done',
+    (error) => error.message,
+  )
+  rmdirSync(head)
+  return message
 }

@@ -6,6 +6,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { CommandHandle, Sandbox } from 'deltabox'
 import { expect } from 'vitest'
+import { linesOf } from './lines.js'
 
 const directory = fileURLToPath(new URL('../victims/', import.meta.url))
 const supportDirectory = fileURLToPath(new URL('.', import.meta.url))
@@ -56,16 +57,6 @@ export class Victim {
     const { value, done } = await this.#lines.next()
     if (done) throw new Error('the victim has ended')
     return value.replaceAll('\\n', '\n')
-  }
-}
-
-async function* linesOf(handle: CommandHandle): AsyncGenerator<string> {
-  let rest = ''
-  for await (const piece of handle.stdout) {
-    rest += piece
-    const lines = rest.split('\n')
-    rest = lines.pop() ?? ''
-    yield* lines
   }
 }
 
