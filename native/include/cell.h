@@ -15,6 +15,7 @@ struct cell {
     int mount_ns;
     int pid_ns, net_ns, ipc_ns, uts_ns, cgroup_ns;
     int proc_mount, sys_mount, pts_mount; /* detached; -1 once attached */
+    int bare_root;                        /* below that of the sandbox */
     int pts;                              /* the devpts root, for opening terminals */
     bool host_net;
 };

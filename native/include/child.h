@@ -2,6 +2,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 
@@ -19,5 +20,7 @@ void child_watch(struct child *child, pid_t pid, void (*ended)(struct child *, c
 void child_unwatch(struct child *child);
 /* Blocks until the child is gone, for the undo of a half-made thing. Unwatches it. */
 void child_kill_and_wait(struct child *child);
+/* Tells of ends until `owner` waits for none, or the deadline is over. Returns whether it waits for none. */
+bool children_await(bool (*waits)(void *owner), void *owner, uint64_t deadline);
 /* Undoes what a child inherits of the engine's signal handling. */
 void child_reset_signals(void);

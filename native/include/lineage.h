@@ -27,4 +27,4 @@ void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct 
 /* Those of processes that have ended are forgotten; the templates that its processes have come from are built before it stands still. */
 void lineages_complete(struct sandbox *sandbox);
 void lineage_end(struct sandbox *sandbox, pid_t pid);
-void lineages_forget(struct sandbox *sandbox);
+void lineages_forget(struct lineage **lineages);

@@ -7,10 +7,11 @@
 /* Where inside lies what is held for the sandbox from trees it has left; see held.c. */
 #define ROOT_HELD "dev/deltabox"
 
-/* Makes `trees` (detached mounts, one per tree of the base) the cell's root, at first attached at the directory
- * `point`. After a failure the cell is unusable and must be destroyed. */
-int root_put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
-                struct err *err);
+/* Gives a new cell a bare root with proc, devices and the like, and nothing of the host's. After a failure of this or the
+ * next the cell is unusable and must be destroyed. */
+int root_prepare(struct cell *cell, struct err *err);
+/* Makes `trees` (detached mounts, one per tree of the base) the cell's root. */
+int root_put_up(const struct cell *cell, const struct base *base, const int *trees, struct err *err);
 
 /* Puts the trees `to` in the place of `from` under the processes of the cell; proc, devices and the like move along.
  * Everyone who stands on the old root itself stands on the new one afterwards. The old root is still attached. */

@@ -46,8 +46,11 @@ struct sandbox {
     struct {
         struct reply_to reply_to;
         struct out ok, timings;
+        bool is_told;
         uint64_t began, left; /* in microseconds */
-    } rollback;               /* of the cell that is being left */
+        int *trees;
+        struct lineage *lineages;
+    } rollback; /* of the cell that is being left */
     struct sandbox *next;
 };
 
@@ -60,6 +63,8 @@ struct sandbox *sandbox_find(const char *id);
 
 /* rollback.c: finishes a rollback once the last process of the cell it leaves is reaped. */
 void rollback_progress(struct sandbox *sandbox);
+/* Waits for that. 0, or -1 with err when it takes long. */
+int rollback_settle(struct sandbox *sandbox, struct err *err);
 /* Finishes a destruction once the last process is reaped. */
 void sandbox_maybe_gone(struct sandbox *sandbox);
 /* What ended in `cell` is told, its last output taken. */
@@ -71,6 +76,8 @@ void sandbox_init_ended(struct child *child, const siginfo_t *info);
 void sandbox_kill_and_wait(struct sandbox *sandbox);
 /* Sends the signal to every process but the init; returns how many. */
 int sandbox_signal(struct sandbox *sandbox, int signal);
+/* With its init; the number of the others. */
+int sandbox_kill_all(const struct sandbox *sandbox);
 
 /* create.c: mounts the trees of `chain` and `head` and puts them up as the root of a new cell. */
 struct standing {

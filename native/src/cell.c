@@ -17,6 +17,7 @@
 #include "fd.h"
 #include "pass.h"
 #include "pool.h"
+#include "root.h"
 #include "sys.h"
 
 #define WARM_MAX 64
@@ -330,6 +331,7 @@ int cell_create(struct cell *cell, bool host_net, struct err *err)
                           .sys_mount = -1,
                           .pts_mount = -1,
                           .pts = -1,
+                          .bare_root = -1,
                           .host_net = host_net};
     int result = pass_pair(pair);
     if (result < 0) {
@@ -348,6 +350,13 @@ int cell_create(struct cell *cell, bool host_net, struct err *err)
         cell_destroy(cell);
         return -1;
     }
+    if (root_prepare(cell, err) < 0) {
+        cell_destroy(cell);
+        return -1;
+    }
+    fd_close(&cell->proc_mount);
+    fd_close(&cell->sys_mount);
+    fd_close(&cell->pts_mount);
     return 0;
 }
 
@@ -366,6 +375,7 @@ void cell_release(struct cell *cell)
     fd_close(&cell->sys_mount);
     fd_close(&cell->pts_mount);
     fd_close(&cell->pts);
+    fd_close(&cell->bare_root);
 }
 
 void cell_destroy(struct cell *cell)

@@ -504,8 +504,8 @@ int op_sandbox_checkpoint(struct request *request, struct err *err)
     if (!this.sandbox) {
         return -1;
     }
-    if (this.sandbox->leaving) {
-        return err_set(err, ERR_BUSY, "%s is being rolled back", this.sandbox->id);
+    if (rollback_settle(this.sandbox, err) < 0) {
+        return -1;
     }
     if (parse(&this, request->args, err) < 0) {
         result = -1;

@@ -55,6 +55,14 @@ static void signals_ready(struct source *source, uint32_t events)
     reap();
 }
 
+bool children_await(bool (*waits)(void *owner), void *owner, uint64_t deadline)
+{
+    while (waits(owner) && loop_await(signals.fd, deadline)) {
+        signals_ready(&signals, EPOLLIN);
+    }
+    return !waits(owner);
+}
+
 void children_init(void)
 {
     sigset_t set;

@@ -108,7 +108,7 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
     start = now_usec();
     if (standing->cell && check_fault("take cell", err) == 0 &&
         set_hostname(standing->cell, sandbox->hostname, err) == 0 &&
-        root_put_up(standing->cell, sandbox->base, head, standing->trees, err) == 0 &&
+        root_put_up(standing->cell, sandbox->base, standing->trees, err) == 0 &&
         check_fault("put up root", err) == 0) {
         standing->carried = layer_print(head, sandbox->base, CARRIED_MAX);
         out_key_uint(timings, "mounts", now_usec() - start);

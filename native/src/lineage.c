@@ -86,10 +86,12 @@ void lineage_end(struct sandbox *sandbox, pid_t pid)
     }
 }
 
-void lineages_forget(struct sandbox *sandbox)
+void lineages_forget(struct lineage **lineages)
 {
-    while (sandbox->lineages) {
-        lineage_end(sandbox, sandbox->lineages->pid);
+    while (*lineages) {
+        struct lineage *next = (*lineages)->next;
+        lineage_free(*lineages);
+        *lineages = next;
     }
 }
 

@@ -9,6 +9,8 @@
 #include "rollback.h"
 #include "server.h"
 
+#define SETTLE_USEC 1000000
+
 static void tell_timings(struct sandbox *sandbox)
 {
     struct out *ok = &sandbox->rollback.ok, *timings = &sandbox->rollback.timings;
@@ -23,7 +25,16 @@ static void tell_timings(struct sandbox *sandbox)
     out_free(timings);
 }
 
-/* Replies once nothing of the old cell is left. */
+static void tell(struct sandbox *sandbox)
+{
+    if (!sandbox->rollback.is_told) {
+        sandbox->rollback.is_told = true;
+        tell_timings(sandbox);
+        reply_ok(&sandbox->rollback.reply_to, &sandbox->rollback.ok);
+        out_free(&sandbox->rollback.ok);
+    }
+}
+
 void rollback_progress(struct sandbox *sandbox)
 {
     struct cell *old = sandbox->leaving;
@@ -38,12 +49,27 @@ void rollback_progress(struct sandbox *sandbox)
             process->cell = NULL;
         }
     }
+    tell(sandbox);
     cell_release(old);
     free(old);
-    tell_timings(sandbox);
-    reply_ok(&sandbox->rollback.reply_to, &sandbox->rollback.ok);
-    out_free(&sandbox->rollback.ok);
+    trees_free(sandbox->rollback.trees, sandbox->base->tree_count);
+    sandbox->rollback.trees = NULL;
+    lineages_forget(&sandbox->rollback.lineages);
     sandbox_maybe_gone(sandbox);
+}
+
+static bool is_leaving(void *owner)
+{
+    const struct sandbox *sandbox = owner;
+
+    return sandbox->leaving != NULL;
+}
+
+int rollback_settle(struct sandbox *sandbox, struct err *err)
+{
+    return children_await(is_leaving, sandbox, now_usec() + SETTLE_USEC)
+               ? 0
+               : err_set(err, ERR_BUSY, "%s is being rolled back", sandbox->id);
 }
 
 static void old_init_ended(struct child *child, const siginfo_t *info)
@@ -52,19 +78,32 @@ static void old_init_ended(struct child *child, const siginfo_t *info)
     rollback_progress(child->owner);
 }
 
+/* What takes time to be let go is kept until the old cell has ended. */
 static void leave(struct sandbox *sandbox, const struct standing *standing)
 {
     sandbox->leaving = sandbox->cell;
     sandbox->leaving->init.ended = old_init_ended;
-    trees_free(sandbox->trees, sandbox->base->tree_count);
+    sandbox->rollback.trees = sandbox->trees;
+    sandbox->rollback.lineages = sandbox->lineages;
+    sandbox->lineages = NULL;
     files_close_of(sandbox);
     watched_forget(sandbox);
     held_forget(sandbox);
-    lineages_forget(sandbox);
     sandbox->cell = standing->cell;
     sandbox->trees = standing->trees;
     sandbox->cell->init.ended = sandbox_init_ended;
     sandbox->cell->init.owner = sandbox;
+}
+
+/* A command that was killed with the old cell is told to have ended first. */
+static bool has_left_commands(const struct sandbox *sandbox)
+{
+    for (const struct process *process = sandbox->processes; process; process = process->next) {
+        if (process->cell == sandbox->leaving && !process->reported) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- the processes ---- */
@@ -156,8 +195,8 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     if (!sandbox || arg_string(request->args, "head", &head, err) < 0) {
         return -1;
     }
-    if (sandbox->leaving) {
-        return err_set(err, ERR_BUSY, "%s is being rolled back", sandbox->id);
+    if (rollback_settle(sandbox, err) < 0) {
+        return -1;
     }
     if (arg_chain(request->args, "layers", &chain, err) < 0 ||
         standing_make(&standing, sandbox, &chain, head, &timings, err) < 0) {
@@ -172,8 +211,9 @@ int op_sandbox_rollback(struct request *request, struct err *err)
         return -1;
     }
     out_key_uint(&request->ok, "initPid", (uint64_t)standing.cell->init.pid);
-    out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_signal(sandbox, 0));
     uint64_t start = now_usec();
+    out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_kill_all(sandbox));
+    const bool goes_on = revived.revival.count > 0;
     leave(sandbox, &standing);
     chain_free(&sandbox->chain);
     free(sandbox->head);
@@ -190,8 +230,11 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     sandbox->rollback.timings = timings;
     sandbox->rollback.began = began;
     sandbox->rollback.left = now_usec();
+    sandbox->rollback.is_told = false;
     request->ok = (struct out){0};
-    /* The kernel kills everything in a pid namespace with its init. */
-    kill(sandbox->leaving->init.pid, SIGKILL);
+    /* Nothing of the old cell runs any more; but on the host's network its sockets are in the way until they are closed. */
+    if (goes_on && !sandbox->host_net && !has_left_commands(sandbox)) {
+        tell(sandbox);
+    }
     return OP_LATER;
 }

@@ -126,51 +126,12 @@ static int attach_volumes(const struct base *base, int root, const int *trees, s
     return 0;
 }
 
-/* Runs in the cell's mount namespace. */
-static int put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
-                  struct err *err)
-{
-    int root = trees[0];
-
-    /* any directory does as the place to pivot from; in this namespace only */
-    if (move_mount(root, "", AT_FDCWD, point, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
-        return err_system(err, errno, "attach root", "%s", point);
-    }
-    if (attach(root, "proc", cell->proc_mount, err) < 0 || attach(root, "sys", cell->sys_mount, err) < 0 ||
-        attach(root, "dev/pts", cell->pts_mount, err) < 0 || attach_devices(root, err) < 0 ||
-        attach_held(root, err) < 0 || restrict_kernel_views(root, err) < 0) {
-        return -1;
-    }
-    fd_close(&cell->proc_mount);
-    fd_close(&cell->sys_mount);
-    fd_close(&cell->pts_mount);
-    if (attach_volumes(base, root, trees, err) < 0 || pivot(root, err) < 0) {
-        return -1;
-    }
-    return umount2(".", MNT_DETACH) < 0 || chdir("/") < 0
-               ? err_system(err, errno, "drop the host's root", "%s", point)
-               : 0;
-}
-
 void root_back_to_own_namespace(void)
 {
     if (setns(engine.mount_ns, CLONE_NEWNS) < 0) {
         die("return to the engine's mount namespace: %s", strerror(errno));
     }
 }
-
-int root_put_up(struct cell *cell, const struct base *base, const char *point, const int *trees,
-                struct err *err)
-{
-    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
-        return err_system(err, errno, "enter mount namespace", "%s", point);
-    }
-    int result = put_up(cell, base, point, trees, err);
-    root_back_to_own_namespace();
-    return result;
-}
-
-/* ---- from one root to another, under running processes ---- */
 
 /* Moves are used, not copies: what is open below the mount stays what it is. Returns how many were moved. */
 static size_t move_attachments(int from, int to, struct err *err)
@@ -199,6 +160,88 @@ static int attach_over(int old_root, int new_root, struct err *err)
                ? err_system(err, errno, "attach root", "/")
                : 0;
 }
+
+/* ---- a root for a cell that has no files yet ---- */
+
+/* Places for what is attached, nobody inside can write to. */
+static int make_bare_root(void)
+{
+    cleanup_fd fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+
+    if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "mode", "0555", 0) < 0 ||
+        fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0) {
+        return -errno;
+    }
+    int root = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    if (root < 0 || mkdirat(root, "dev", 0555) < 0) {
+        int failure = errno;
+        fd_close(&root);
+        return -failure;
+    }
+    for (size_t i = 0; i < ATTACHMENTS; i++) {
+        const bool is_node = i >= VIEWS && i < ATTACHMENTS - 1;
+        cleanup_fd node = is_node ? openat(root, attachments[i], O_CREAT | O_RDONLY | O_CLOEXEC, 0444) : -1;
+        if (is_node ? node < 0 : mkdirat(root, attachments[i], 0555) < 0) {
+            int failure = errno;
+            fd_close(&root);
+            return -failure;
+        }
+    }
+    return root;
+}
+
+/* In the cell's mount namespace: the host's tree gives way to the bare root. */
+static int prepare(struct cell *cell, struct err *err)
+{
+    const int root = cell->bare_root;
+    cleanup_fd host = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (attach_over(host, root, err) < 0 || attach(root, "proc", cell->proc_mount, err) < 0 ||
+        attach(root, "sys", cell->sys_mount, err) < 0 || attach(root, "dev/pts", cell->pts_mount, err) < 0 ||
+        attach_devices(root, err) < 0 || attach_held(root, err) < 0 || restrict_kernel_views(root, err) < 0 ||
+        pivot(root, err) < 0) {
+        return -1;
+    }
+    return umount2(".", MNT_DETACH) < 0 || chdir("/") < 0
+               ? err_system(err, errno, "drop the host's root", "cell")
+               : 0;
+}
+
+int root_prepare(struct cell *cell, struct err *err)
+{
+    cell->bare_root = make_bare_root();
+    if (cell->bare_root < 0) {
+        return err_system(err, -cell->bare_root, "make root", "cell");
+    }
+    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
+        return err_system(err, errno, "enter mount namespace", "cell");
+    }
+    int result = prepare(cell, err);
+    root_back_to_own_namespace();
+    return result;
+}
+
+/* In the cell's mount namespace: whoever enters it later stands on the uppermost root. */
+static int put_up(const struct cell *cell, const struct base *base, const int *trees, struct err *err)
+{
+    return attach_over(cell->bare_root, trees[0], err) < 0 ||
+                   move_attachments(cell->bare_root, trees[0], err) < ATTACHMENTS ||
+                   attach_volumes(base, trees[0], trees, err) < 0
+               ? -1
+               : 0;
+}
+
+int root_put_up(const struct cell *cell, const struct base *base, const int *trees, struct err *err)
+{
+    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
+        return err_system(err, errno, "enter mount namespace", "/");
+    }
+    int result = put_up(cell, base, trees, err);
+    root_back_to_own_namespace();
+    return result;
+}
+
+/* ---- from one root to another, under running processes ---- */
 
 /* In the cell's mount namespace. */
 static int switch_roots(const struct base *base, const int *from, const int *to, struct err *err)

@@ -89,7 +89,7 @@ void sandbox_free(struct sandbox *sandbox)
     }
     watched_forget(sandbox);
     held_forget(sandbox);
-    lineages_forget(sandbox);
+    lineages_forget(&sandbox->lineages);
     chain_free(&sandbox->chain);
     cgroup_remove(&sandbox->cgroup);
     if (sandbox->cell) {
@@ -331,6 +331,22 @@ int sandbox_signal(struct sandbox *sandbox, int signal)
     if (signal != 0) {
         set_frozen(sandbox, false);
     }
+    return count;
+}
+
+/* Whoever is killed makes no child any more: so those that were made between two looks are found by the second. */
+int sandbox_kill_all(const struct sandbox *sandbox)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
+    int count = stat(path, &st) < 0 ? 0 : signal_once(sandbox, st.st_ino, SIGKILL);
+    if (count > 0) {
+        signal_once(sandbox, st.st_ino, SIGKILL);
+    }
+    /* The kernel kills everything in a pid namespace with its init. */
+    kill(sandbox->cell->init.pid, SIGKILL);
     return count;
 }
 
