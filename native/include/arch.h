@@ -41,8 +41,9 @@ void arch_restart_call(struct arch_regs *regs);
 /* The number of a call that the kernel would go on with from what it keeps for the thread; -1 when it is none such, or
  * one that was gone on with before, whose number is lost. */
 int64_t arch_interrupted_call(const struct arch_regs *regs);
-bool arch_is_gone_on_with(const struct arch_regs *regs);
-/* Such a one becomes the call of that number again, or with -1 one that has failed with EINTR. */
+/* Behind that call, of a thread that goes on with one by what the kernel keeps for it, or is about to; 0: it does not. */
+uint64_t arch_gone_on_ip(const struct arch_regs *regs);
+/* It begins the call of that number again; -1, not known: the call fails with EINTR. */
 void arch_name_call(struct arch_regs *regs, int64_t number);
 uint64_t arch_stack(const struct arch_regs *regs);
 

@@ -85,7 +85,7 @@ static int look_at_thread(struct image_thread *image, const struct thread *threa
 
     image->tid = thread->inner;
     image->regs = thread->regs;
-    if (arch_is_gone_on_with(&image->regs)) {
+    if (arch_gone_on_ip(&image->regs)) {
         arch_name_call(&image->regs, restarts_number(thread->tid, &image->regs));
     }
     image->mask = thread->mask;

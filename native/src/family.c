@@ -34,6 +34,11 @@ static bool leads_session(const struct member *member)
     return member->session == member->pid;
 }
 
+static bool takes_orphans(const struct member *member)
+{
+    return member && member->process && member->process->reaps_orphans;
+}
+
 static void add_members(struct family *family, const struct image *image)
 {
     for (size_t i = 0; i < image->process_count; i++) {
@@ -104,7 +109,7 @@ static void add_step(struct family *family, enum deed deed, size_t member)
 static bool was_before(const struct member *parent, const struct member *child)
 {
     return child->parent == parent->pid && !leads_session(child) && child->session != parent->session &&
-           leads_session(parent) && !(parent->process && parent->process->reaps_orphans);
+           leads_session(parent) && !takes_orphans(parent);
 }
 
 /* The session it must be born in; 0: any. */
@@ -146,14 +151,37 @@ static size_t find_in_session(const struct family *family, pid_t session, pid_t 
     return NOBODY;
 }
 
+/* Who is to have the orphans of a session that it is not in; NULL: the cell's init. */
+static const struct member *find_reaper(const struct family *family, pid_t session)
+{
+    for (size_t i = 0; i < family->count; i++) {
+        const struct member *member = &family->members[i];
+        const struct member *parent = member->parent > 1 ? find(family, member->parent) : NULL;
+        if (member->session == session && takes_orphans(parent) && parent->session != session) {
+            return parent;
+        }
+    }
+    return NULL;
+}
+
+static bool find_maker_of_hidden(const struct family *family, struct member *member)
+{
+    if (!leads_session(member)) {
+        member->maker = find_in_session(family, member->session, 0);
+        return member->maker != NOBODY;
+    }
+    const struct member *reaper = find_reaper(family, member->session);
+    member->maker = reaper ? index_of(family, reaper) : NOBODY;
+    return !reaper || reaper->now;
+}
+
 static bool find_maker(const struct family *family, struct member *member)
 {
     const pid_t session = wanted_session(family, member);
     const struct member *parent = member->parent > 1 ? find(family, member->parent) : NULL;
 
     if (is_hidden(member)) {
-        member->maker = leads_session(member) ? NOBODY : find_in_session(family, session, 0);
-        return leads_session(member) || member->maker != NOBODY;
+        return find_maker_of_hidden(family, member);
     }
     if (member->parent == 0) {
         return leads_session(member) && session == 0;
@@ -167,7 +195,7 @@ static bool find_maker(const struct family *family, struct member *member)
         member->maker = session ? find_in_session(family, session, 0) : NOBODY;
         return member->parent == 1 && (session == 0 || member->maker != NOBODY);
     }
-    if (!parent->process || !parent->process->reaps_orphans) {
+    if (!takes_orphans(parent)) {
         return false;
     }
     member->maker = find_in_session(family, session, parent->pid);
@@ -243,10 +271,14 @@ static void add_groups(struct family *family)
             add_step(family, DEED_GATHER, i);
         }
     }
-    for (size_t i = 0; i < family->count; i++) {
-        const struct member *member = &family->members[i];
-        if (member->group != (gathers(family, member) ? member->pid : member->session)) {
-            add_step(family, DEED_JOIN, i);
+    /* who has gathered a group goes over to another one when all have joined it: it would be gone */
+    for (int leaders = 0; leaders < 2; leaders++) {
+        for (size_t i = 0; i < family->count; i++) {
+            const struct member *member = &family->members[i];
+            const bool leads = gathers(family, member);
+            if (leads == leaders && member->group != (leads ? member->pid : member->session)) {
+                add_step(family, DEED_JOIN, i);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ int64_t restarts_number(pid_t tid, const struct arch_regs *regs)
 {
     const size_t at = (size_t)tid % SEEN;
 
-    return seen[at].tid == tid && seen[at].ip == arch_ip(regs) && seen[at].sp == arch_stack(regs)
+    return seen[at].tid == tid && seen[at].ip == arch_gone_on_ip(regs) && seen[at].sp == arch_stack(regs)
                ? seen[at].number
                : -1;
 }

@@ -142,13 +142,28 @@ int64_t arch_interrupted_call(const struct arch_regs *regs)
                : -1;
 }
 
-bool arch_is_gone_on_with(const struct arch_regs *regs)
+static bool is_gone_on_with(const struct arch_regs *regs)
 {
     return (int64_t)regs->user.rax == GO_ON && regs->user.orig_rax == SYS_restart_syscall;
 }
 
+/* The kernel has set it up for the call that goes on with another one, and it has not made it yet. */
+static bool is_about_to_go_on(const struct arch_regs *regs)
+{
+    return regs->user.rax == SYS_restart_syscall && regs->user.orig_rax != SYS_restart_syscall;
+}
+
+uint64_t arch_gone_on_ip(const struct arch_regs *regs)
+{
+    return is_gone_on_with(regs) ? regs->user.rip : is_about_to_go_on(regs) ? regs->user.rip + 2 : 0;
+}
+
 void arch_name_call(struct arch_regs *regs, int64_t number)
 {
+    if (is_about_to_go_on(regs)) {
+        regs->user.rax = number < 0 ? SYS_restart_syscall : (unsigned long long)number;
+        return;
+    }
     if (number < 0) {
         regs->user.rax = (unsigned long long)-EINTR;
     }

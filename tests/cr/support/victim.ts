@@ -49,14 +49,21 @@ export class Victim {
   }
 
   async #do(action: Action): Promise<void> {
-    await this.#handle.sendStdin(`${action}\n`)
+    await this.#handle.sendStdin(`${action}\n`).catch((cause: unknown) => this.#ended(cause))
     expect(await this.#next()).toBe(`${action} done`)
   }
 
   async #next(): Promise<string> {
     const { value, done } = await this.#lines.next()
-    if (done) throw new Error('the victim has ended')
+    if (done) return await this.#ended()
     return value.replaceAll('\\n', '\n')
+  }
+
+  /** With what it has said last. */
+  async #ended(cause?: unknown): Promise<never> {
+    const { exitCode, signal } = await this.#handle.wait()
+    const { value } = await this.#lines.next()
+    throw new Error(`the victim has ended: ${signal ?? exitCode} ${value ?? ''}`, { cause })
   }
 }
 
