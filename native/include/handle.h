@@ -39,6 +39,8 @@ struct handle_kind {
     int (*capture)(const struct seen *seen, struct image_handle *handle);
     /* Once for each description, when all processes are captured; `seen` is of one that has it. May be NULL. */
     int (*complete)(const struct seen *seen, struct image_handle *handle);
+    /* The same when that was done for all. May be NULL. */
+    int (*complete_all)(const struct seen *seen, struct image_handle *handle);
     /* Once for each revival: a descriptor of the engine's, which stands for the description; -errno. */
     int (*open)(const struct opening *opening, const struct image_handle *handle);
     /* Once for each revival, when the first process that has it has all its descriptors. 0 or -errno. May be NULL. */
@@ -65,6 +67,8 @@ extern const struct handle_kind handle_file, handle_directory, handle_nameless, 
 
 /* Says why it cannot be kept. Returns SEEN_OBSTACLE. */
 int seen_refuse(const struct seen *seen, const char *reason);
+/* The same for what passes by itself. */
+int seen_wait(const struct seen *seen, const char *reason);
 /* The engine's own descriptor of the same description, or -errno. */
 int seen_take(const struct seen *seen);
 /* Looks again: the texts of `seen` are not valid any more. 0 or -errno. */

@@ -1,91 +1,26 @@
-/* TCP sockets that listen, and TCP and UDP sockets that are bound or not yet in use. */
+/* TCP and UDP sockets. Connections come back when both ends are in the sandbox, each joined to the other when all are
+ * known; those to the outside are reset. */
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "fd.h"
 #include "handle.h"
+#include "inet_socket.h"
 
-#define STATE_LISTENS 10
-#define STATE_CLOSED 7
-#define BUFFER_LOCK 72 /* SO_BUF_LOCK: who chose its sizes */
-#define LOCKED_SEND 1
-#define LOCKED_RECEIVE 2
+static void forget(void *kept)
+{
+    struct kept_inet *this = kept;
 
-/* Those above are needed before a name is bound. */
-static const struct {
-    int level, name;
-} options[] = {
-    {IPPROTO_IPV6, IPV6_V6ONLY},
-    {SOL_SOCKET, SO_REUSEADDR},
-    {SOL_SOCKET, SO_REUSEPORT},
-    {IPPROTO_IP, IP_FREEBIND},
-    {IPPROTO_IP, IP_TRANSPARENT},
-    {SOL_SOCKET, SO_KEEPALIVE},
-    {SOL_SOCKET, SO_BROADCAST},
-    {SOL_SOCKET, SO_OOBINLINE},
-    {SOL_SOCKET, SO_PRIORITY},
-    {SOL_SOCKET, SO_MARK},
-    {SOL_SOCKET, SO_RCVLOWAT},
-    {SOL_SOCKET, SO_DONTROUTE},
-    {SOL_SOCKET, SO_TIMESTAMP},
-    {SOL_SOCKET, SO_TIMESTAMPNS},
-    {SOL_SOCKET, SO_RXQ_OVFL},
-    {SOL_SOCKET, SO_PEEK_OFF},
-    {IPPROTO_IP, IP_TOS},
-    {IPPROTO_IP, IP_TTL},
-    {IPPROTO_IP, IP_MTU_DISCOVER},
-    {IPPROTO_IP, IP_RECVERR},
-    {IPPROTO_IP, IP_PKTINFO},
-    {IPPROTO_IP, IP_RECVTTL},
-    {IPPROTO_IP, IP_RECVTOS},
-    {IPPROTO_IP, IP_MULTICAST_TTL},
-    {IPPROTO_IP, IP_MULTICAST_LOOP},
-    {IPPROTO_IPV6, IPV6_UNICAST_HOPS},
-    {IPPROTO_IPV6, IPV6_RECVPKTINFO},
-    {IPPROTO_IPV6, IPV6_RECVHOPLIMIT},
-    {IPPROTO_IPV6, IPV6_MTU_DISCOVER},
-    {IPPROTO_IPV6, IPV6_RECVERR},
-    {IPPROTO_IPV6, IPV6_TCLASS},
-    {IPPROTO_IPV6, IPV6_RECVTCLASS},
-    {IPPROTO_IPV6, IPV6_MULTICAST_HOPS},
-    {IPPROTO_IPV6, IPV6_MULTICAST_LOOP},
-    {IPPROTO_TCP, TCP_NODELAY},
-    {IPPROTO_TCP, TCP_CORK},
-    {IPPROTO_TCP, TCP_KEEPIDLE},
-    {IPPROTO_TCP, TCP_KEEPINTVL},
-    {IPPROTO_TCP, TCP_KEEPCNT},
-    {IPPROTO_TCP, TCP_SYNCNT},
-    {IPPROTO_TCP, TCP_LINGER2},
-    {IPPROTO_TCP, TCP_DEFER_ACCEPT},
-    {IPPROTO_TCP, TCP_USER_TIMEOUT},
-    {IPPROTO_TCP, TCP_FASTOPEN},
-    {IPPROTO_TCP, TCP_NOTSENT_LOWAT},
-};
-#define OPTIONS (sizeof options / sizeof *options)
-
-struct kept_socket {
-    int family, type, protocol;
-    uid_t uid;
-    gid_t gid;
-    struct sockaddr_storage name;
-    socklen_t name_size;
-    bool is_bound, listens;
-    int backlog;
-    struct {
-        bool is_there;
-        int value;
-    } set[OPTIONS];
-    int send_bytes, receive_bytes, locked;
-    struct linger linger;
-    struct timeval send_timeout, receive_timeout;
-};
+    free(this->received);
+    free(this->sent);
+    free(this->bytes);
+    free(this->datagrams);
+    free(this);
+}
 
 /* ---- capturing ---- */
 
@@ -99,58 +34,28 @@ static bool is_it(const struct seen *seen)
            (family == AF_INET || family == AF_INET6);
 }
 
-static int get(int fd, int name, void *value, socklen_t size)
+static int get(int fd, int name, int *value)
 {
+    socklen_t size = sizeof *value;
+
     return getsockopt(fd, SOL_SOCKET, name, value, &size) < 0 ? -errno : 0;
 }
 
-static int get_all(struct kept_socket *kept, int fd)
+static int get_all(struct kept_inet *kept, int fd)
 {
-    int result = get(fd, SO_DOMAIN, &kept->family, sizeof(int));
+    int result = get(fd, SO_DOMAIN, &kept->family);
 
-    result = result < 0 ? result : get(fd, SO_TYPE, &kept->type, sizeof(int));
-    result = result < 0 ? result : get(fd, SO_PROTOCOL, &kept->protocol, sizeof(int));
-    result = result < 0 ? result : get(fd, SO_SNDBUF, &kept->send_bytes, sizeof(int));
-    result = result < 0 ? result : get(fd, SO_RCVBUF, &kept->receive_bytes, sizeof(int));
-    result = result < 0 ? result : get(fd, BUFFER_LOCK, &kept->locked, sizeof(int));
-    result = result < 0 ? result : get(fd, SO_LINGER, &kept->linger, sizeof kept->linger);
-    result = result < 0 ? result : get(fd, SO_SNDTIMEO, &kept->send_timeout, sizeof kept->send_timeout);
-    result = result < 0 ? result : get(fd, SO_RCVTIMEO, &kept->receive_timeout, sizeof kept->receive_timeout);
-    for (size_t i = 0; i < OPTIONS; i++) {
-        socklen_t size = sizeof(int);
-        kept->set[i].is_there =
-            getsockopt(fd, options[i].level, options[i].name, &kept->set[i].value, &size) == 0;
-    }
-    return result;
-}
-
-static bool find_name(struct kept_socket *kept, int fd)
-{
-    kept->name_size = sizeof kept->name;
-    if (getsockname(fd, (struct sockaddr *)&kept->name, &kept->name_size) < 0) {
-        return false;
+    result = result < 0 ? result : get(fd, SO_TYPE, &kept->type);
+    result = result < 0 ? result : get(fd, SO_PROTOCOL, &kept->protocol);
+    result = result < 0 ? result : inet_options_get(&kept->options, fd);
+    kept->name.size = kept->peer_name.size = sizeof kept->name.address;
+    if (result < 0 || getsockname(fd, (struct sockaddr *)&kept->name.address, &kept->name.size) < 0) {
+        return result < 0 ? result : -errno;
     }
     /* the port is at the same place in both families */
-    kept->is_bound = ((const struct sockaddr_in *)&kept->name)->sin_port != 0;
-    return true;
-}
-
-static const char *why_not_tcp(struct kept_socket *kept, int fd, int events)
-{
-    struct tcp_info info = {0};
-    socklen_t size = sizeof info;
-
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) {
-        return "the kernel tells nothing of it";
-    }
-    kept->listens = info.tcpi_state == STATE_LISTENS;
-    kept->backlog = (int)info.tcpi_sacked;
-    if (kept->listens) {
-        return info.tcpi_unacked > 0 ? "a connection waits to be accepted" : NULL;
-    }
-    return info.tcpi_state != STATE_CLOSED || events & (POLLIN | POLLRDHUP | POLLERR)
-               ? "TCP connections are not brought back"
-               : NULL;
+    kept->is_bound = ((const struct sockaddr_in *)&kept->name.address)->sin_port != 0;
+    kept->has_peer = getpeername(fd, (struct sockaddr *)&kept->peer_name.address, &kept->peer_name.size) == 0;
+    return 0;
 }
 
 static bool is_of_cell(const struct seen *seen, int fd)
@@ -162,10 +67,10 @@ static bool is_of_cell(const struct seen *seen, int fd)
            own.st_ino == cell.st_ino && own.st_dev == cell.st_dev;
 }
 
-static const char *why_not(const struct seen *seen, struct kept_socket *kept, int fd)
+/* NULL when it can be kept. */
+static const char *why_not(const struct seen *seen, const struct kept_inet *kept, int fd)
 {
-    struct pollfd events = {.fd = fd, .events = POLLIN | POLLRDHUP};
-    struct sockaddr_storage peer;
+    struct pollfd events = {.fd = fd, .events = POLLPRI};
     socklen_t size = 0;
     char device[16];
 
@@ -186,18 +91,53 @@ static const char *why_not(const struct seen *seen, struct kept_socket *kept, in
     if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) == 0 && size > 0) {
         return "it is bound to a device";
     }
-    if (!find_name(kept, fd) || poll(&events, 1, 0) < 0) {
-        return "the kernel tells nothing of it";
+    if (poll(&events, 1, 0) > 0 && events.revents & (POLLPRI | POLLERR)) {
+        return events.revents & POLLERR ? "it has an error that was not told yet"
+                                        : "it holds a byte out of band";
     }
-    if (kept->type == SOCK_STREAM) {
-        return why_not_tcp(kept, fd, events.revents);
+    return NULL;
+}
+
+/* In which state it is, and whether it has been in another. */
+static int look_at_state(struct kept_inet *kept, int fd)
+{
+    struct pollfd events = {.fd = fd, .events = POLLRDHUP};
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 || poll(&events, 1, 0) < 0) {
+        return -errno;
     }
-    size = sizeof peer;
-    if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0) {
-        return "a connected UDP socket is not brought back";
+    kept->state = info.tcpi_state;
+    kept->listens = kept->state == TCP_IS_LISTENING;
+    kept->backlog = (int)info.tcpi_sacked;
+    kept->waiting = kept->listens ? info.tcpi_unacked : 0;
+    kept->receive_shut = (events.revents & POLLRDHUP) != 0;
+    if (kept->state == TCP_IS_CLOSED) {
+        kept->fate = kept->receive_shut ? TCP_OVER : TCP_NO_CONNECTION;
     }
-    return events.revents & (POLLIN | POLLERR | POLLRDHUP) ? "nobody has read yet what it has received"
-                                                           : NULL;
+    return 0;
+}
+
+static bool is_connected(const struct kept_inet *kept)
+{
+    return !kept->listens && (kept->state != TCP_IS_CLOSED || kept->fate == TCP_OVER);
+}
+
+static int look_inside(struct kept_inet *kept, const struct seen *seen, int fd)
+{
+    if (kept->type == SOCK_DGRAM) {
+        return udp_look_inside(kept, fd);
+    }
+    int result = look_at_state(kept, fd);
+    if (result < 0) {
+        return result;
+    }
+    if (kept->state == TCP_IS_SYN_SENT || kept->state == TCP_IS_SYN_RECEIVED) {
+        return seen_wait(seen, "it is being connected");
+    }
+    result = is_connected(kept) ? tcp_look_inside(kept, fd) : 0;
+    return result == -EPERM ? seen_refuse(seen, "TCP connections cannot be looked into here") : result;
 }
 
 static int capture_socket(const struct seen *seen, struct image_handle *handle)
@@ -207,74 +147,144 @@ static int capture_socket(const struct seen *seen, struct image_handle *handle)
     if (fd < 0) {
         return fd;
     }
-    struct kept_socket *kept = handle_keep(sizeof *kept);
+    struct kept_inet *kept = handle_keep(sizeof *kept);
     kept->uid = seen->st.st_uid;
     kept->gid = seen->st.st_gid;
+    kept->inode = seen->st.st_ino;
+    kept->peer = SIZE_MAX;
+    kept->holder = seen->image->process_count - 1;
     int result = get_all(kept, fd);
-    const char *reason = result < 0 ? "the kernel tells nothing of it" : why_not(seen, kept, fd);
-    if (reason) {
-        free(kept);
-        return seen_refuse(seen, reason);
+    const char *reason = result < 0 ? NULL : why_not(seen, kept, fd);
+    if (result == 0) {
+        result = reason ? seen_refuse(seen, reason) : look_inside(kept, seen, fd);
+    }
+    if (result != 0) {
+        forget(kept);
+        return result;
     }
     handle->kept = kept;
     return 0;
 }
 
-/* ---- making ---- */
+/* ---- joining ---- */
 
-static int set_options(const struct kept_socket *kept, int fd)
+static const struct kept_inet *kept_of(const struct image *image, size_t handle)
 {
-    for (size_t i = 0; i < OPTIONS; i++) {
-        int now;
-        socklen_t size = sizeof now;
-        if (!kept->set[i].is_there || (getsockopt(fd, options[i].level, options[i].name, &now, &size) == 0 &&
-                                       now == kept->set[i].value)) {
-            continue;
+    return image->handles[handle].kind == &handle_inet ? image->handles[handle].kept : NULL;
+}
+
+static size_t find_peer(const struct image *image, const struct kept_inet *kept)
+{
+    for (size_t i = 0; i < image->handle_count; i++) {
+        const struct kept_inet *other = kept_of(image, i);
+        if (other && other != kept && is_connected(other) && other->has_peer &&
+            inet_is_same(&other->name, &kept->peer_name) && inet_is_same(&other->peer_name, &kept->name)) {
+            return i;
         }
-        if (setsockopt(fd, options[i].level, options[i].name, &kept->set[i].value, sizeof(int)) < 0) {
-            return -errno;
+    }
+    return SIZE_MAX;
+}
+
+/* Bound to the address, or to all of them. */
+static bool listens_at(const struct kept_inet *listener, const struct inet_name *name, bool exactly)
+{
+    const struct sockaddr_in *own = (const void *)&listener->name.address, *at = (const void *)&name->address;
+
+    return listener->listens && listener->waiting > 0 &&
+           (exactly ? inet_is_same(&listener->name, name) : own->sin_port == at->sin_port);
+}
+
+static size_t find_listener(const struct image *image, const struct kept_inet *kept)
+{
+    for (int exactly = 1; exactly >= 0; exactly--) {
+        for (size_t i = 0; i < image->handle_count; i++) {
+            const struct kept_inet *other = kept_of(image, i);
+            if (other && listens_at(other, &kept->peer_name, exactly)) {
+                return i;
+            }
         }
+    }
+    return SIZE_MAX;
+}
+
+/* 0, SEEN_OBSTACLE or -errno. */
+static int find_fate(const struct seen *seen, struct kept_inet *kept)
+{
+    struct tcp_told told;
+
+    kept->peer = find_peer(seen->image, kept);
+    if (kept->peer != SIZE_MAX) {
+        kept->fate = TCP_HAS_PEER;
+        return 0;
+    }
+    const int state = tcp_ask_peer(kept, seen->unit->thread->tid, &told);
+    const bool is_told =
+        kept->state == TCP_IS_CLOSE_WAIT || kept->state == TCP_IS_LAST_ACK || kept->state == TCP_IS_CLOSING;
+    if (state == TCP_IS_SYN_RECEIVED) {
+        return seen_wait(seen, "it is being connected");
+    }
+    if (state != 0 && told.inode != 0) {
+        kept->fate = TCP_PEER_ALIEN;
+        return 0;
+    }
+    if (state == TCP_IS_ESTABLISHED || state == TCP_IS_CLOSE_WAIT) {
+        kept->fate = TCP_WAITS;
+        kept->peer = find_listener(seen->image, kept);
+        return kept->peer == SIZE_MAX ? seen_wait(seen, "its other end is not open in a process")
+               : kept->sent_count > 0 || told.received > 0
+                   ? seen_wait(seen, "it was not accepted yet, and has sent something")
+                   : 0;
+    }
+    kept->fate = is_told ? TCP_PEER_SHUT : TCP_PEER_LOST;
+    return kept->sent_count > 0 || told.to_send > 1
+               ? seen_wait(seen, "something is on its way to or from an end that was closed")
+               : 0;
+}
+
+static size_t count_waiting(const struct image *image, const struct kept_inet *listener)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < image->handle_count; i++) {
+        const struct kept_inet *other = kept_of(image, i);
+        count += other && other->fate == TCP_WAITS && kept_of(image, other->peer) == listener;
+    }
+    return count;
+}
+
+static int complete(const struct seen *seen, struct image_handle *handle)
+{
+    struct kept_inet *kept = handle->kept;
+
+    if (kept->type == SOCK_STREAM && is_connected(kept) && kept->fate != TCP_OVER) {
+        return find_fate(seen, kept);
     }
     return 0;
 }
 
-static int set(int fd, int name, const void *value, socklen_t size)
+/* When it is known of all what they wait for. */
+static int complete_all(const struct seen *seen, struct image_handle *handle)
 {
-    return setsockopt(fd, SOL_SOCKET, name, value, size) < 0 ? -errno : 0;
+    const struct kept_inet *kept = handle->kept;
+
+    return kept->waiting > count_waiting(seen->image, kept)
+               ? seen_wait(seen, "a connection waits in it that no process has open")
+               : 0;
 }
 
-/* The kernel doubles the sizes it is given, and goes on choosing those that nobody chose. */
-static int set_rest(const struct kept_socket *kept, int fd)
-{
-    const int send = kept->send_bytes / 2, receive = kept->receive_bytes / 2;
-    int result = kept->locked & LOCKED_SEND ? set(fd, SO_SNDBUFFORCE, &send, sizeof send) : 0;
-
-    if (result == 0 && kept->locked & LOCKED_RECEIVE) {
-        result = set(fd, SO_RCVBUFFORCE, &receive, sizeof receive);
-    }
-    result = result < 0 ? result : set(fd, SO_LINGER, &kept->linger, sizeof kept->linger);
-    result = result < 0 ? result : set(fd, SO_SNDTIMEO, &kept->send_timeout, sizeof kept->send_timeout);
-    return result < 0 ? result : set(fd, SO_RCVTIMEO, &kept->receive_timeout, sizeof kept->receive_timeout);
-}
+/* ---- opening ---- */
 
 static int open_socket(const struct opening *opening, const struct image_handle *handle)
 {
-    const struct kept_socket *kept = handle->kept;
-    cleanup_fd fd = opening_make(opening, SYS_socket, (uint64_t)kept->family,
-                                 (uint64_t)kept->type | SOCK_CLOEXEC, (uint64_t)kept->protocol, 0);
-    int result = fd < 0 ? fd : set_options(kept, fd);
-
-    result = result < 0 ? result : set_rest(kept, fd);
-    if (result < 0) {
-        return result;
-    }
-    if ((kept->is_bound && bind(fd, (const struct sockaddr *)&kept->name, kept->name_size) < 0) ||
-        (kept->listens && listen(fd, kept->backlog) < 0) || fchown(fd, kept->uid, kept->gid) < 0 ||
-        fcntl(fd, F_SETFL, handle->flags & O_NONBLOCK) < 0) {
-        return -errno;
-    }
-    return fd_steal(&fd);
+    (void)opening;
+    (void)handle;
+    return -EBADF; /* all are made together, before */
 }
 
-const struct handle_kind handle_inet = {
-    .name = "inet socket", .is_it = is_it, .capture = capture_socket, .open = open_socket};
+const struct handle_kind handle_inet = {.name = "inet socket",
+                                        .is_it = is_it,
+                                        .capture = capture_socket,
+                                        .complete = complete,
+                                        .complete_all = complete_all,
+                                        .open = open_socket,
+                                        .forget = forget};

@@ -340,33 +340,35 @@ static bool can_act(const struct image *image, pid_t pid)
     return is_free;
 }
 
-static const char *why_not_joined(const struct image *image, struct kept_unix *kept)
+static int join(const struct seen *seen, struct kept_unix *kept)
 {
+    const struct image *image = seen->image;
+
     for (size_t i = 0; i < kept->waiting_count; i++) {
         if (find_inode(image, kept->waiting[i]) == SIZE_MAX) {
-            return "a connection waits in it that nobody has open";
+            return seen_wait(seen, "a connection waits in it that no process has open");
         }
     }
     if ((kept->listens || (kept->has_peer && kept->type != SOCK_DGRAM)) &&
         !can_act(image, kept->credentials.pid)) {
-        return "it was made by a process that has ended or is outside";
+        return seen_refuse(seen, "it was made by a process that has ended or is outside");
     }
     kept->waits = kept->has_peer && kept->type != SOCK_DGRAM && kept->peer_inode == 0 && !kept->shut;
     if (!kept->has_peer || (kept->peer_inode == 0 && !kept->waits)) {
-        return NULL;
+        return 0;
     }
     kept->peer = kept->waits ? find_listener(image, kept->inode) : find_inode(image, kept->peer_inode);
     if (kept->peer == SIZE_MAX) {
-        return "its other end is not open in a process";
+        return seen_refuse(seen, "its other end is not open in a process");
     }
-    return kept->waits && kept->outgoing > 0 ? "it was not accepted yet, and has sent something" : NULL;
+    return kept->waits && kept->outgoing > 0
+               ? seen_wait(seen, "it was not accepted yet, and has sent something")
+               : 0;
 }
 
 static int complete(const struct seen *seen, struct image_handle *handle)
 {
-    const char *reason = why_not_joined(seen->image, handle->kept);
-
-    return reason ? seen_refuse(seen, reason) : 0;
+    return join(seen, handle->kept);
 }
 
 /* ---- opening ---- */

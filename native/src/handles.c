@@ -27,6 +27,12 @@ int seen_refuse(const struct seen *seen, const char *reason)
     return SEEN_OBSTACLE;
 }
 
+int seen_wait(const struct seen *seen, const char *reason)
+{
+    obstacle_add(seen->obstacles, seen->unit->subject, seen->link, false, "%s", reason);
+    return SEEN_OBSTACLE;
+}
+
 int seen_take(const struct seen *seen)
 {
     int fd = pidfd_getfd(seen->unit->pidfd, seen->number, 0);
@@ -330,21 +336,28 @@ int handles_capture(struct image *image, struct image_process *process, const st
     return result < 0 ? err_system(err, -result, "look at directory", "process %d", process->pid) : 0;
 }
 
+static int complete_one(struct image *image, const struct move *move, struct obstacles *obstacles,
+                        const struct known_description *known, bool all)
+{
+    struct image_handle *handle = &image->handles[known->handle];
+    int (*const complete)(const struct seen *, struct image_handle *) =
+        all ? handle->kind->complete_all : handle->kind->complete;
+    struct seen seen = {
+        .image = image, .move = move, .unit = known->unit, .obstacles = obstacles, .number = known->number};
+
+    if (!complete) {
+        return 0;
+    }
+    int result = look(&seen);
+    return result < 0 ? result : complete(&seen, handle);
+}
+
 int handles_complete(struct image *image, const struct move *move, struct obstacles *obstacles,
                      struct err *err)
 {
-    for (size_t i = 0; i < image->known_count; i++) {
-        const struct known_description *known = &image->known[i];
-        struct image_handle *handle = &image->handles[known->handle];
-        struct seen seen = {.image = image,
-                            .move = move,
-                            .unit = known->unit,
-                            .obstacles = obstacles,
-                            .number = known->number};
-        int result = handle->kind->complete ? look(&seen) : 0;
-        if (handle->kind->complete && result == 0) {
-            result = handle->kind->complete(&seen, handle);
-        }
+    for (size_t i = 0; i < 2 * image->known_count; i++) {
+        const struct known_description *known = &image->known[i % image->known_count];
+        int result = complete_one(image, move, obstacles, known, i >= image->known_count);
         if (result < 0) {
             return err_system(err, -result, "look at descriptor", "%d/%d", known->unit->subject->inner,
                               known->number);

@@ -11,6 +11,7 @@
 #include "birth.h"
 #include "fault.h"
 #include "fd.h"
+#include "inet_socket.h"
 #include "terminal.h"
 #include "unix_socket.h"
 
@@ -127,8 +128,8 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
         return -1;
     }
     revival_spend(revival, PART_FAMILY, &start);
-    if ((result = unix_make(revival, stage)) < 0) {
-        return err_system(err, -result, "make unix sockets", "image %s", revival->image->id);
+    if ((result = unix_make(revival, stage)) < 0 || (result = inet_make(revival, stage)) < 0) {
+        return err_system(err, -result, "make sockets", "image %s", revival->image->id);
     }
     revival_spend(revival, PART_SOCKETS, &start);
     for (size_t i = 0; i < revival->count; i++) {
