@@ -1,6 +1,7 @@
-"""A number that is kept in many places. `add` makes it one more, `tell` says it, or that the places differ.
+"""A number that is kept in many places. `add N` makes it one more, `tell N` only says it, or that the places differ.
 
-In a variable, a thread, another process, a file, the bytes of a pipe, memory that is shared, and pages all over a block.
+In a variable, a thread, another process, a file, a mapped file, a memfd, the bytes of a pipe, memory that is shared, and
+pages all over a block.
 Beside it are processes that may be killed.
 """
 import mmap
@@ -51,6 +52,10 @@ class Ledger:
         self.file = open("/srv/ledger", "w+b", buffering=0)
         self.pipe = os.pipe2(os.O_NONBLOCK)
         self.shared = mmap.mmap(-1, PAGE)
+        self.memfd = os.memfd_create("ledger")
+        mapped = os.open("/srv/ledger.mapped", os.O_RDWR | os.O_CREAT)
+        os.ftruncate(mapped, PAGE)
+        self.mapped = mmap.mmap(mapped, PAGE)
         self.block = bytearray(PAGES * PAGE)
 
     def run_thread(self):
@@ -67,7 +72,8 @@ class Ledger:
         self.file.seek(0)
         self.file.write(b"%d" % self.count)
         os.write(self.pipe[1], b"x")
-        self.shared[:8] = self.count.to_bytes(8, "little")
+        self.shared[:8] = self.mapped[:8] = self.count.to_bytes(8, "little")
+        os.pwrite(self.memfd, self.count.to_bytes(8, "little"), 0)
         for page in range(self.count % 7, PAGES, 7):
             self.block[page * PAGE] = self.count % 256
 
@@ -82,6 +88,8 @@ class Ledger:
             "file": int(self.file.read() or b"0"),
             "pipe": len(waiting),
             "shared memory": int.from_bytes(self.shared[:8], "little"),
+            "mapped file": int.from_bytes(self.mapped[:8], "little"),
+            "memfd": int.from_bytes(os.pread(self.memfd, 8, 0), "little"),
             "block": self.in_block(),
         }
         return str(self.count) if len(set(places.values())) == 1 else f"torn: {places}"
@@ -96,8 +104,8 @@ class Ledger:
 
 
 ledger = Ledger()
-print(0, flush=True)
 for line in sys.stdin:
-    if line.strip() == "add":
+    question, number = line.split()
+    if question == "add":
         ledger.add()
-    print(ledger.tell(), flush=True)
+    print(number, ledger.tell(), flush=True)

@@ -5,6 +5,8 @@ import { linesOf } from './lines.js'
 
 const program = readFileSync(new URL('../programs/ledger.py', import.meta.url))
 
+let lastQuestion = 0
+
 export class Ledger {
   readonly #handle: CommandHandle
   readonly #lines: AsyncIterator<string>
@@ -17,7 +19,7 @@ export class Ledger {
   static async start(box: Sandbox): Promise<Ledger> {
     await box.files.write('/opt/ledger.py', program)
     const ledger = new Ledger(await box.commands.start(['python3', '/opt/ledger.py'], { stdin: true }))
-    await ledger.#next()
+    await ledger.tell()
     return ledger
   }
 
@@ -34,14 +36,16 @@ export class Ledger {
     return this.#ask('tell')
   }
 
+  /** What was said to others before is passed over. */
   async #ask(what: string): Promise<string> {
-    await this.#handle.sendStdin(`${what}\n`)
-    return await this.#next()
-  }
-
-  async #next(): Promise<string> {
-    const { value, done } = await this.#lines.next()
-    if (done) throw new Error('the ledger has ended')
-    return value
+    lastQuestion += 1
+    const question = String(lastQuestion)
+    await this.#handle.sendStdin(`${what} ${question}\n`)
+    for (;;) {
+      const { value, done } = await this.#lines.next()
+      if (done) throw new Error('the ledger has ended')
+      const [number, ...told] = value.split(' ')
+      if (number === question) return told.join(' ')
+    }
   }
 }
