@@ -35,8 +35,9 @@ int arch_set_regs(pid_t tid, const struct arch_regs *regs);
 int arch_get_extended(pid_t tid, struct arch_extended *extended); /* the caller frees data */
 int arch_set_extended(pid_t tid, const struct arch_extended *extended);
 
-/* A thread that starts anew from these registers: a call that was interrupted is made again from its beginning. */
-void arch_restart_call(struct arch_regs *regs);
+/* Whether it was interrupted in a call that is to be made again, unless a handler of the program's runs first. From these
+ * registers, at a stop where the kernel looks at signals, it does what it would have done. */
+bool arch_restarts_call(struct arch_regs *regs);
 
 /* The number of a call that the kernel would go on with from what it keeps for the thread; -1 when it is none such, or
  * one that was gone on with before, whose number is lost. */

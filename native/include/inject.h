@@ -37,6 +37,9 @@ int inject_return(struct inject *inject);
 /* Where the instruction is that enters the kernel, after the vdso was moved. 0 or -errno. */
 int inject_find_entry(struct inject *inject, uint64_t vdso);
 
+/* Lets the thread come to a stop where the kernel looks at signals. 0 or -errno. */
+int inject_interrupt(struct inject *inject);
+
 /* Adds a call to the batch, which stops at its first failure. Returns its index. */
 size_t inject_add(struct inject *inject, long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
                   uint64_t e, uint64_t f);

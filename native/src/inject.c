@@ -283,6 +283,15 @@ static int64_t map_area(struct inject *inject, uint64_t wish)
     return at;
 }
 
+int inject_interrupt(struct inject *inject)
+{
+    if (ptrace(PTRACE_INTERRUPT, inject->thread->tid, 0, 0) < 0) {
+        inject->thread->gone = true;
+        return -errno;
+    }
+    return go(inject, GOAL_EVENT_STOP);
+}
+
 /* Registers and mask back. The thread must stand where the kernel looks at signals, so that it finds the ones that are
  * due and restarts an interrupted system call, or lets it fail, as it would have without us. */
 static int put_back(struct inject *inject)
@@ -293,11 +302,7 @@ static int put_back(struct inject *inject)
     if (thread->gone) {
         return -ESRCH;
     }
-    if (ptrace(PTRACE_INTERRUPT, thread->tid, 0, 0) < 0) {
-        thread->gone = true;
-        return -errno;
-    }
-    if ((result = go(inject, GOAL_EVENT_STOP)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
+    if ((result = inject_interrupt(inject)) < 0 || (result = suspend_filters(thread, false)) < 0 ||
         (result = arch_set_regs(thread->tid, &thread->regs)) < 0) {
         return result;
     }

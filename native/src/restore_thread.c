@@ -82,12 +82,14 @@ static int restore_state(const struct revived *revived, struct puppet *puppet,
 
 /* ---- where it goes on ---- */
 
-static int restore_registers(const struct puppet *puppet, const struct image_thread *thread)
+static int restore_registers(struct puppet *puppet, const struct image_thread *thread)
 {
     struct arch_regs regs = thread->regs;
     int result;
 
-    arch_restart_call(&regs);
+    if (arch_restarts_call(&regs) && (result = inject_interrupt(&puppet->inject)) < 0) {
+        return result;
+    }
     if ((result = arch_set_regs(puppet->thread.tid, &regs)) < 0 ||
         (result = arch_set_extended(puppet->thread.tid, &thread->extended)) < 0 ||
         (thread->dispatch.mode && (result = thread_set_dispatch(&puppet->thread, &thread->dispatch)) < 0)) {

@@ -10,6 +10,7 @@
 
 #define USER_CS_32 0x23
 #define RESTART_WITHOUT_HANDLER 514 /* the kernel's ERESTARTNOHAND */
+#define GO_ON (-516)                /* the kernel's ERESTART_RESTARTBLOCK */
 
 /* rbx: next call, r12: end of the table, r13: tgkill's number, r14 and r15: pid and tid, rbp: signal. The kernel keeps them;
  * a system call destroys rcx and r11 only. */
@@ -120,20 +121,19 @@ int arch_set_extended(pid_t tid, const struct arch_extended *extended)
     return ptrace(PTRACE_SETREGSET, tid, NT_X86_XSTATE, &area) < 0 ? -errno : 0;
 }
 
-/* The kernel's -ERESTARTSYS to -ERESTARTNOHAND, -ERESTART_RESTARTBLOCK: what the last one goes by is the thread's own. */
-void arch_restart_call(struct arch_regs *regs)
+/* The kernel's -ERESTARTSYS to -ERESTARTNOHAND. What -ERESTART_RESTARTBLOCK goes on with is the thread's own, and gone. */
+bool arch_restarts_call(struct arch_regs *regs)
 {
     const int64_t result = (int64_t)regs->user.rax;
 
-    if ((int64_t)regs->user.orig_rax < 0 || !((result <= -512 && result >= -514) || result == -516)) {
-        return;
+    if ((int64_t)regs->user.orig_rax < 0 || !((result <= -512 && result >= -514) || result == GO_ON)) {
+        return false;
     }
-    regs->user.rax = regs->user.orig_rax;
-    regs->user.rip -= 2;
-    regs->user.orig_rax = (unsigned long long)-1;
+    if (result == GO_ON) {
+        regs->user.rax = (unsigned long long)-RESTART_WITHOUT_HANDLER;
+    }
+    return true;
 }
-
-#define GO_ON (-516) /* the kernel's ERESTART_RESTARTBLOCK */
 
 int64_t arch_interrupted_call(const struct arch_regs *regs)
 {
