@@ -61,7 +61,7 @@ struct object_kind {
 
 extern const struct handle_kind handle_file, handle_directory, handle_nameless, handle_view, handle_device,
     handle_memory, handle_stdio, handle_pipe, handle_event, handle_signal, handle_timer, handle_epoll,
-    handle_pidfd, handle_inotify, handle_terminal, handle_inet, handle_unix;
+    handle_pidfd, handle_inotify, handle_terminal, handle_inet, handle_unix, handle_netlink;
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 
@@ -71,6 +71,8 @@ int seen_refuse(const struct seen *seen, const char *reason);
 int seen_wait(const struct seen *seen, const char *reason);
 /* The engine's own descriptor of the same description, or -errno. */
 int seen_take(const struct seen *seen);
+/* Whether a socket is in the network of the cell. */
+bool seen_is_of_cell(const struct seen *seen, int socket);
 /* Looks again: the texts of `seen` are not valid any more. 0 or -errno. */
 int seen_again(const struct seen *seen, struct seen *now);
 /* The number after `key` in its fdinfo; 0 when it is not there. */

@@ -1,6 +1,7 @@
 /* What a checkpoint keeps of the processes of a sandbox. */
 #pragma once
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -146,7 +147,9 @@ struct image_terminal; /* terminal.h */
 struct image_handle {
     const struct handle_kind *kind;
     int flags;
-    void *kept; /* the kind's own */
+    struct f_owner_ex owner; /* with O_ASYNC: who is sent a signal, */
+    int signal;              /* and which; 0: the kernel's own */
+    void *kept;              /* the kind's own */
 };
 
 struct object_kind; /* handle.h */

@@ -1,11 +1,9 @@
 /* TCP and UDP sockets. Connections come back when both ends are in the sandbox, each joined to the other when all are
  * known; those to the outside are reset. */
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "fd.h"
 #include "handle.h"
@@ -58,15 +56,6 @@ static int get_all(struct kept_inet *kept, int fd)
     return 0;
 }
 
-static bool is_of_cell(const struct seen *seen, int fd)
-{
-    struct stat own, cell;
-    cleanup_fd space = ioctl(fd, SIOCGSKNS);
-
-    return space >= 0 && fstat(space, &own) == 0 && fstat(seen->move->sandbox->cell->net_ns, &cell) == 0 &&
-           own.st_ino == cell.st_ino && own.st_dev == cell.st_dev;
-}
-
 /* NULL when it can be kept. */
 static const char *why_not(const struct seen *seen, const struct kept_inet *kept, int fd)
 {
@@ -77,7 +66,7 @@ static const char *why_not(const struct seen *seen, const struct kept_inet *kept
     if (seen->move->sandbox->cell->host_net) {
         return "it is in the host's network";
     }
-    if (!is_of_cell(seen, fd)) {
+    if (!seen_is_of_cell(seen, fd)) {
         return "it is in a network namespace of its own";
     }
     if (!((kept->type == SOCK_STREAM && kept->protocol == IPPROTO_TCP) ||

@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/kcmp.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -15,7 +17,7 @@
 static const struct handle_kind *const kinds[] = {
     &handle_terminal, &handle_memory, &handle_stdio,   &handle_file,  &handle_directory, &handle_nameless,
     &handle_view,     &handle_device, &handle_pipe,    &handle_event, &handle_signal,    &handle_timer,
-    &handle_epoll,    &handle_pidfd,  &handle_inotify, &handle_inet,  &handle_unix,
+    &handle_epoll,    &handle_pidfd,  &handle_inotify, &handle_inet,  &handle_netlink,   &handle_unix,
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
@@ -42,6 +44,15 @@ int seen_take(const struct seen *seen)
         return -EMFILE;
     }
     return fd < 0 ? -errno : fd;
+}
+
+bool seen_is_of_cell(const struct seen *seen, int socket)
+{
+    struct stat own, cell;
+    cleanup_fd space = ioctl(socket, SIOCGSKNS);
+
+    return space >= 0 && fstat(space, &own) == 0 && fstat(seen->move->sandbox->cell->net_ns, &cell) == 0 &&
+           own.st_ino == cell.st_ino && own.st_dev == cell.st_dev;
 }
 
 uint64_t seen_number(const struct seen *seen, const char *key, int base)
@@ -209,6 +220,25 @@ int seen_again(const struct seen *seen, struct seen *now)
 
 /* ---- capturing ---- */
 
+/* By the process itself: the numbers are those that it knows. */
+static int capture_owner(const struct seen *seen, struct image_handle *handle)
+{
+    struct inject *inject = seen->unit->inject;
+
+    inject_clear(inject);
+    inject_add(inject, SYS_fcntl, (uint64_t)seen->number, F_GETOWN_EX, inject_data(inject), 0, 0, 0);
+    size_t signal = inject_add(inject, SYS_fcntl, (uint64_t)seen->number, F_GETSIG, 0, 0, 0, 0);
+    int result = inject_run(inject);
+    handle->signal = (int)inject->calls[signal].result;
+    inject_clear(inject);
+    result = result < 0
+                 ? result
+                 : subject_read(inject->subject, inject_data(inject), &handle->owner, sizeof handle->owner);
+    return result == 0 && handle->owner.type == F_OWNER_TID
+               ? seen_refuse(seen, "it sends a thread a signal when something happens")
+               : result;
+}
+
 static int capture_new(const struct seen *seen, size_t *handle)
 {
     struct image_handle made = {.flags = seen->flags};
@@ -217,14 +247,12 @@ static int capture_new(const struct seen *seen, size_t *handle)
     while (kind < KINDS && !kinds[kind]->is_it(seen)) {
         kind++;
     }
-    if ((seen->flags & O_ASYNC) && !(seen->flags & O_PATH)) {
-        return seen_refuse(seen, "it sends a signal when something happens");
-    }
     if (kind == KINDS) {
         return seen_refuse(seen, "this kind of descriptor is not brought back");
     }
     made.kind = kinds[kind];
-    int result = made.kind->capture(seen, &made);
+    int result = seen->flags & O_ASYNC ? capture_owner(seen, &made) : 0;
+    result = result != 0 ? result : made.kind->capture(seen, &made);
     if (result == 0) {
         *handle = handle_add(seen->image, &made);
     }
