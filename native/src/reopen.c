@@ -35,6 +35,15 @@ static int flags_again(const struct description *description)
     return S_ISDIR(description->st.st_mode) ? flags : flags & ~O_TMPFILE;
 }
 
+/* The way to a descriptor's file is a link. */
+static int open_by_descriptor(int fd, const struct description *description)
+{
+    char link[32];
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    return open(link, (flags_again(description) & ~O_NOFOLLOW) | O_CLOEXEC);
+}
+
 /* ---- directories that are being read ---- */
 
 static ssize_t read_entries(int fd, void *entries)
@@ -286,10 +295,7 @@ static bool find_other_name(const struct move *move, struct description *descrip
 
 static int reopen_copy(int copy, struct description *description)
 {
-    char link[32];
-
-    snprintf(link, sizeof link, "/proc/self/fd/%d", copy);
-    description->new = open(link, flags_again(description) | O_CLOEXEC);
+    description->new = open_by_descriptor(copy, description);
     if (description->new < 0 ||
         (!(description->flags & O_PATH) && lseek(description->new, description->position, SEEK_SET) < 0)) {
         return -errno;
@@ -342,7 +348,6 @@ static int mount_alone(const struct move *move, int fd)
  * read-only. */
 static int reopen_alone(const struct move *move, struct description *description)
 {
-    char link[32];
     bool writes = !(description->flags & O_PATH) && (description->flags & O_ACCMODE) != O_RDONLY;
 
     if (!writes || description->copy_up) { /* memory alone does not count as writing through the tree */
@@ -352,8 +357,7 @@ static int reopen_alone(const struct move *move, struct description *description
     if (mount < 0) {
         return mount;
     }
-    snprintf(link, sizeof link, "/proc/self/fd/%d", mount);
-    description->new = open(link, flags_again(description) | O_CLOEXEC);
+    description->new = open_by_descriptor(mount, description);
     if (description->new < 0 || lseek(description->new, description->position, SEEK_SET) < 0) {
         return -errno;
     }

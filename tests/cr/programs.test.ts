@@ -59,7 +59,9 @@ const programs: Record<string, Program> = {
     begin: [
       'import multiprocessing, os',
       'value = multiprocessing.Value("i", 7)',
+      'import __main__',
       'def work(n):\\n  with value.get_lock():\\n    value.value += n\\n  return os.getpid()',
+      '__main__.work = work; __main__.value = value',
       'pool = multiprocessing.Pool(3); queue = multiprocessing.Queue(); queue.put("first")',
       'pool.map(work, [1, 1, 1])',
     ],
@@ -118,7 +120,7 @@ END
     prepare: `mkdir /srv/pg && chown postgres /srv/pg
       su postgres -s /bin/sh -c 'PATH=$PATH:$(echo /usr/lib/postgresql/*/bin); cd /srv/pg
         initdb -D data -N >/dev/null && pg_ctl -D data -w -o "-k /srv/pg -c listen_addresses=127.0.0.1" -l log start >/dev/null'`,
-    session: `su postgres -s /bin/sh -c 'exec psql -h /srv/pg -Atq postgres'`,
+    session: `cd /srv; su postgres -s /bin/sh -c 'exec psql -h /srv/pg -Atq postgres'`,
     begin: [
       'create table t (x int); insert into t values (1);',
       'begin; insert into t values (2), (3); savepoint s;',
