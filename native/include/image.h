@@ -1,7 +1,6 @@
 /* What a checkpoint keeps of the processes of a sandbox. */
 #pragma once
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -143,13 +142,20 @@ struct signal_action {
 struct handle_kind;    /* handle.h */
 struct image_terminal; /* terminal.h */
 
+/* Whom a description sends a signal when something has happened with it, as fcntl tells it inside. */
+struct notice {
+    bool is_asked, is_async;
+    int type, signal; /* 0: SIGIO */
+    pid_t pid;        /* 0: nobody */
+    uint32_t user, effective_user;
+};
+
 /* An open file description that one or more processes have descriptors of. */
 struct image_handle {
     const struct handle_kind *kind;
     int flags;
-    struct f_owner_ex owner; /* with O_ASYNC: who is sent a signal, */
-    int signal;              /* and which; 0: the kernel's own */
-    void *kept;              /* the kind's own */
+    void *kept; /* the kind's own */
+    struct notice notice;
 };
 
 struct object_kind; /* handle.h */

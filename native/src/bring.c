@@ -135,22 +135,6 @@ static int place_descriptors(struct revived *revived, const struct image_descrip
     return inject_run_clear(inject);
 }
 
-/* An owner that has ended is sent nothing, and is not there any more. */
-static int set_owner(const struct opening *opening, const struct image_handle *handle, int number)
-{
-    const int changeable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC;
-    struct inject *inject = &opening->revived->puppet.inject;
-    const uint64_t owner = opening_data(opening, &handle->owner, sizeof handle->owner);
-
-    if (!owner) {
-        return -EFAULT;
-    }
-    inject_add_free(inject, SYS_fcntl, (uint64_t)number, F_SETOWN_EX, owner, 0, 0, 0);
-    inject_add(inject, SYS_fcntl, (uint64_t)number, F_SETSIG, (uint64_t)handle->signal, 0, 0, 0);
-    inject_add(inject, SYS_fcntl, (uint64_t)number, F_SETFL, (uint64_t)(handle->flags & changeable), 0, 0, 0);
-    return inject_run_clear(inject);
-}
-
 /* Each is finished in the first process that has it. */
 static int finish(const struct opening *opening)
 {
@@ -161,13 +145,9 @@ static int finish(const struct opening *opening)
         const struct image_descriptor *descriptor = &process->descriptors[i];
         const struct image_handle *handle = &opening->revival->image->handles[descriptor->handle];
         bool *finished = &opening->revival->finished[descriptor->handle];
-        if (*finished) {
-            continue;
-        }
-        *finished = true;
-        result = handle->kind->finish ? handle->kind->finish(opening, handle, descriptor->number) : 0;
-        if (result >= 0 && handle->flags & O_ASYNC) {
-            result = set_owner(opening, handle, descriptor->number);
+        if (handle->kind->finish && !*finished) {
+            *finished = true;
+            result = handle->kind->finish(opening, handle, descriptor->number);
         }
     }
     return result;

@@ -12,6 +12,7 @@
 #include "capture.h"
 #include "fd.h"
 #include "handle.h"
+#include "notice.h"
 
 /* The first that knows it takes it. */
 static const struct handle_kind *const kinds[] = {
@@ -220,28 +221,9 @@ int seen_again(const struct seen *seen, struct seen *now)
 
 /* ---- capturing ---- */
 
-/* By the process itself: the numbers are those that it knows. */
-static int capture_owner(const struct seen *seen, struct image_handle *handle)
-{
-    struct inject *inject = seen->unit->inject;
-
-    inject_clear(inject);
-    inject_add(inject, SYS_fcntl, (uint64_t)seen->number, F_GETOWN_EX, inject_data(inject), 0, 0, 0);
-    size_t signal = inject_add(inject, SYS_fcntl, (uint64_t)seen->number, F_GETSIG, 0, 0, 0, 0);
-    int result = inject_run(inject);
-    handle->signal = (int)inject->calls[signal].result;
-    inject_clear(inject);
-    result = result < 0
-                 ? result
-                 : subject_read(inject->subject, inject_data(inject), &handle->owner, sizeof handle->owner);
-    return result == 0 && handle->owner.type == F_OWNER_TID
-               ? seen_refuse(seen, "it sends a thread a signal when something happens")
-               : result;
-}
-
 static int capture_new(const struct seen *seen, size_t *handle)
 {
-    struct image_handle made = {.flags = seen->flags};
+    struct image_handle made = {.flags = seen->flags & ~O_ASYNC};
     size_t kind = 0;
 
     while (kind < KINDS && !kinds[kind]->is_it(seen)) {
@@ -251,8 +233,8 @@ static int capture_new(const struct seen *seen, size_t *handle)
         return seen_refuse(seen, "this kind of descriptor is not brought back");
     }
     made.kind = kinds[kind];
-    int result = seen->flags & O_ASYNC ? capture_owner(seen, &made) : 0;
-    result = result != 0 ? result : made.kind->capture(seen, &made);
+    int result = made.kind->capture(seen, &made);
+    result = result == 0 ? notice_capture(seen, &made.notice) : result;
     if (result == 0) {
         *handle = handle_add(seen->image, &made);
     }

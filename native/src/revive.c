@@ -12,6 +12,7 @@
 #include "fault.h"
 #include "fd.h"
 #include "inet_socket.h"
+#include "notice.h"
 #include "terminal.h"
 #include "unix_socket.h"
 
@@ -61,8 +62,8 @@ static int make_threads(struct revived *revived)
 /* ---- the whole ---- */
 
 /* It stands, and has nothing but its memory. */
-static int revive_process(struct revival *revival, struct revived *revived, const struct stage *stage,
-                          struct err *err)
+static int bring_open_things(struct revival *revival, struct revived *revived, const struct stage *stage,
+                             struct err *err)
 {
     const struct image_process *process = revived->image;
     uint64_t start = now_usec();
@@ -80,6 +81,14 @@ static int revive_process(struct revival *revival, struct revived *revived, cons
     }
     hand_close(&revived->puppet.hand);
     revival_spend(revival, PART_DESCRIPTORS, &start);
+    return 0;
+}
+
+static int make_itself(struct revival *revival, struct revived *revived, struct err *err)
+{
+    const struct image_process *process = revived->image;
+    uint64_t start = now_usec();
+
     if (done(process, restore_memory(revived), "restore memory", err) < 0 ||
         done(process, restore_signals(revived), "restore signals", err) < 0 ||
         done(process, restore_threads(revived), "restore threads", err) < 0) {
@@ -133,7 +142,15 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
     }
     revival_spend(revival, PART_SOCKETS, &start);
     for (size_t i = 0; i < revival->count; i++) {
-        if (revive_process(revival, &revival->processes[i], stage, err) < 0) {
+        if (bring_open_things(revival, &revival->processes[i], stage, err) < 0) {
+            return -1;
+        }
+    }
+    if ((result = notices_ask(revival)) < 0) {
+        return err_system(err, -result, "ask for signals", "image %s", revival->image->id);
+    }
+    for (size_t i = 0; i < revival->count; i++) {
+        if (make_itself(revival, &revival->processes[i], err) < 0) {
             return -1;
         }
     }
