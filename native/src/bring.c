@@ -20,7 +20,7 @@ int open_once_more(int fd, int flags)
     char link[32];
 
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    int again = open(link, flags_to_open(flags));
+    int again = open(link, flags_to_open(flags) & ~O_NOFOLLOW);
     return again < 0 ? -errno : again;
 }
 
