@@ -56,12 +56,40 @@ static int get_all(struct kept_inet *kept, int fd)
     return 0;
 }
 
+/* Of multicast groups a socket does not tell which it has joined; the network does, of all together. */
+static bool has_groups(pid_t tid)
+{
+    static const char *const own[] = {"010000E0", "ff020000000000000000000000000001",
+                                      "ff010000000000000000000000000001"};
+    static const char *const tables[] = {"igmp", "igmp6"};
+    char path[64], line[256], group[64];
+    bool found = false;
+
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "/proc/%d/net/%s", tid, tables[i]);
+        FILE *file = fopen(path, "re");
+        while (file && fgets(line, sizeof line, file)) {
+            bool is_group = i == 0 ? sscanf(line, "\t\t\t\t%63s", group) == 1 && line[0] == '\t'
+                                   : sscanf(line, "%*s %*s %63s", group) == 1;
+            bool is_own = false;
+            for (size_t j = 0; is_group && j < sizeof own / sizeof *own; j++) {
+                is_own = is_own || strcmp(group, own[j]) == 0;
+            }
+            found = found || (is_group && !is_own);
+        }
+        if (file) {
+            fclose(file);
+        }
+    }
+    return found;
+}
+
 /* NULL when it can be kept. */
 static const char *why_not(const struct seen *seen, const struct kept_inet *kept, int fd)
 {
     struct pollfd events = {.fd = fd, .events = POLLPRI};
     socklen_t size = 0;
-    char device[16];
+    char device[16], layer[16] = "";
 
     if (seen->move->sandbox->cell->host_net) {
         return "it is in the host's network";
@@ -79,6 +107,13 @@ static const char *why_not(const struct seen *seen, const struct kept_inet *kept
     size = sizeof device;
     if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) == 0 && size > 0) {
         return "it is bound to a device";
+    }
+    size = sizeof layer - 1;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_ULP, layer, &size) == 0 && size > 0 && layer[0]) {
+        return "the kernel does the work of another protocol on it";
+    }
+    if (kept->type == SOCK_DGRAM && has_groups(seen->unit->thread->tid)) {
+        return "multicast groups have been joined";
     }
     if (poll(&events, 1, 0) > 0 && events.revents & (POLLPRI | POLLERR)) {
         return events.revents & POLLERR ? "it has an error that was not told yet"
@@ -110,7 +145,8 @@ static int look_at_state(struct kept_inet *kept, int fd)
 
 static bool is_connected(const struct kept_inet *kept)
 {
-    return !kept->listens && (kept->state != TCP_IS_CLOSED || kept->fate == TCP_OVER);
+    return kept->type == SOCK_STREAM && !kept->listens &&
+           (kept->state != TCP_IS_CLOSED || kept->fate == TCP_OVER);
 }
 
 static int look_inside(struct kept_inet *kept, const struct seen *seen, int fd)
@@ -245,7 +281,7 @@ static int complete(const struct seen *seen, struct image_handle *handle)
 {
     struct kept_inet *kept = handle->kept;
 
-    if (kept->type == SOCK_STREAM && is_connected(kept) && kept->fate != TCP_OVER) {
+    if (is_connected(kept) && kept->fate != TCP_OVER) {
         return find_fate(seen, kept);
     }
     return 0;

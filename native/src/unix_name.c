@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 
 #include "fd.h"
 #include "root.h"
@@ -16,7 +17,7 @@
 
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define BENEATH (RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
-#define PLACE ".deltabox-socket"
+#define PLACE_BYTES 48
 #define FOR_ALL 0777
 
 void names_begin(struct names *names, const int *trees)
@@ -164,24 +165,36 @@ static int move_to_place(const struct bound *bound, int from, const char *last)
                : keep_times(bound->parent, &st);
 }
 
+/* A directory whose name nobody inside can have foreseen. */
+static int make_place(int dir, char place[PLACE_BYTES])
+{
+    uint64_t number;
+
+    if (getrandom(&number, sizeof number, 0) != sizeof number) {
+        return -EIO;
+    }
+    snprintf(place, PLACE_BYTES, ".deltabox-socket-%016llx", (unsigned long long)number);
+    return mkdirat(dir, place, 0700) < 0 ? -errno : 0;
+}
+
 /* On the mount on which the file is to be: a rename does not leave it. */
 static int bind_in_tree(int tree, int fd, const struct unix_name *name, const char *path, struct bound *bound)
 {
-    char last[NAME_MAX + 1];
+    char last[NAME_MAX + 1], place[PLACE_BYTES];
     struct stat st;
     cleanup_fd parent = -1;
     int result = open_parent(tree, path, bound);
 
-    if (result < 0) {
+    if (result < 0 || fstat(tree, &st) < 0) {
+        return result < 0 ? result : -errno;
+    }
+    if ((result = make_place(tree, place)) < 0) {
         return result;
     }
-    if (fstat(tree, &st) < 0 || mkdirat(tree, PLACE, 0700) < 0) {
-        return -errno;
-    }
-    cleanup_fd root = openat(tree, PLACE, OPEN_DIRECTORY);
+    cleanup_fd root = openat(tree, place, OPEN_DIRECTORY);
     result = root < 0 ? -errno : bind_in(root, fd, name, bound, &parent, last);
     result = result < 0 ? result : move_to_place(bound, parent, last);
-    int removed = tree_remove(tree, PLACE);
+    int removed = tree_remove(tree, place);
     result = result < 0 ? result : removed;
     cleanup_fd top = openat(tree, ".", OPEN_DIRECTORY);
     return result < 0 ? result : top < 0 ? -errno : keep_times(top, &st);
@@ -189,16 +202,16 @@ static int bind_in_tree(int tree, int fd, const struct unix_name *name, const ch
 
 static int bind_aside(struct names *names, int fd, const struct unix_name *name, struct bound *bound)
 {
-    char last[NAME_MAX + 1];
+    char last[NAME_MAX + 1], place[PLACE_BYTES];
     cleanup_fd parent = -1;
     int result = open_scratch(names);
 
-    if (result < 0 || mkdirat(names->scratch, PLACE, 0700) < 0) {
-        return result < 0 ? result : -errno;
+    if (result < 0 || (result = make_place(names->scratch, place)) < 0) {
+        return result;
     }
-    cleanup_fd root = openat(names->scratch, PLACE, OPEN_DIRECTORY);
+    cleanup_fd root = openat(names->scratch, place, OPEN_DIRECTORY);
     result = root < 0 ? -errno : bind_in(root, fd, name, bound, &parent, last);
-    int removed = tree_remove(names->scratch, PLACE);
+    int removed = tree_remove(names->scratch, place);
     return result < 0 ? result : removed;
 }
 

@@ -70,8 +70,9 @@ export class Victim {
 async function install(box: Sandbox, file: string): Promise<string[]> {
   if (file.endsWith('.py')) {
     await box.files.write('/opt/victims/victim.py', support)
-    await box.files.write(`/opt/victims/${file}`, readFileSync(path.join(directory, file)))
-    return ['python3', `/opt/victims/${file}`]
+    const script = `/opt/victims/${path.basename(file)}`
+    await box.files.write(script, readFileSync(path.join(directory, file)))
+    return ['python3', script]
   }
   const program = `/opt/victims/${path.basename(file, '.c')}`
   await box.files.write(program, compiled(path.join(directory, file)), { mode: 0o755 })

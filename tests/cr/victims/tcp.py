@@ -1,4 +1,5 @@
 """TCP connections within the sandbox: what is on its way in them, which ends are shut or gone, options, who waits."""
+import errno
 import os
 import socket
 import struct
@@ -91,6 +92,8 @@ class Victim:
         other.close()
         self.deaf = self.connect(self.server, (HERE, 8080))
         self.deaf[0].shutdown(socket.SHUT_RD)
+        self.refused = socket.socket()
+        equal(self.refused.connect_ex((HERE, 1)), errno.ECONNREFUSED, "nobody listens")
         self.full_half = self.connect(self.server, (HERE, 8080))
         self.full_half[0].sendall(pattern(1 << 20)[:60000])
         self.full_half[0].shutdown(socket.SHUT_WR)
@@ -164,6 +167,9 @@ class Victim:
         self.deaf[0].sendall(b"speaks")
         equal(self.deaf[1].recv(9), b"speaks", "what it says")
         equal(everything(self.full_half[1]), pattern(1 << 20)[:60000], "what came before the end")
+        self.refused.connect((HERE, 8080))
+        self.server.accept()[0].close()
+        self.refused.close()
         self.left.sendall(b"x")
         for end in (*self.half, *self.deaf, *self.full_half, self.left, self.served, self.over):
             end.close()
