@@ -39,7 +39,8 @@ struct area {
     int protection; /* PROT_* */
     unsigned looks;
     size_t file;    /* of AREA_FILE: in files */
-    size_t handle;  /* of AREA_SHARED */
+    size_t handle;  /* of AREA_SHARED, unless it is */
+    size_t segment; /* System V memory: its number and 1 */
     bool may_write; /* also when its protection does not say so now */
     char name[16];  /* of AREA_KERNEL */
 };
@@ -141,6 +142,7 @@ struct signal_action {
 
 struct handle_kind;    /* handle.h */
 struct image_terminal; /* terminal.h */
+struct image_segment;  /* segment.h */
 
 /* Whom a description sends a signal when something has happened with it, as fcntl tells it inside. */
 struct notice {
@@ -234,6 +236,8 @@ struct image {
     size_t object_count;
     struct image_terminal *terminals;
     size_t terminal_count;
+    struct image_segment *segments;
+    size_t segment_count;
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
     size_t built;  /* how many processes have their templates */

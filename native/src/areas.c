@@ -125,7 +125,7 @@ static int add_area(struct memory *memory, uint64_t injected, const struct line 
         snprintf(area.name, sizeof area.name, "%s", line->name);
     } else if ((*reason = why_not(flags))) {
         return 1;
-    } else if (line->inode != 0) {
+    } else if (line->inode != 0 || is_memory(line)) { /* the first of System V has the number 0 */
         area.may_write = strstr(flags, " mw") != NULL;
         if (!area.shared && is_memory(line)) {
             *reason = "it maps a copy of shared memory";

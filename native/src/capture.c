@@ -13,6 +13,7 @@
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
+#include "segment.h"
 #include "template.h"
 #include "terminal.h"
 
@@ -267,6 +268,7 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
     kin_free(&kindred);
     result = result < 0 ? result : terminals_capture(image, move, obstacles, err);
     result = result < 0 ? result : ipc_check(move->sandbox->cell, obstacles, err);
+    result = result < 0 ? result : segments_capture(image, move->sandbox->cell, obstacles, err);
     if (result == 0 && obstacles->count == 0) {
         result = handles_complete(image, move, obstacles, err);
     }

@@ -8,6 +8,7 @@
 #include "handle.h"
 #include "loop.h"
 #include "template.h"
+#include "segment.h"
 #include "terminal.h"
 
 struct image *images;
@@ -175,6 +176,7 @@ void image_free(struct image *image)
     }
     free(image->objects);
     terminals_free(image);
+    segments_free(image);
     free(image->known);
     free(image->processes);
     free(image->zombies);

@@ -1,4 +1,4 @@
-/* System V memory, semaphores and queues live in a namespace of the cell, whoever uses them: they are not brought back. */
+/* System V semaphores and queues live in a namespace of the cell, whoever uses them: they are not brought back. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -6,7 +6,6 @@
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
-#include <sys/shm.h>
 
 #include "capture.h"
 #include "fd.h"
@@ -19,13 +18,9 @@ union semaphore_argument {
 static void look(struct obstacles *obstacles)
 {
     static const char reason[] = "it is not brought back";
-    struct shm_info memory = {0};
     struct seminfo semaphores = {0};
     struct msginfo queues = {0};
 
-    if (shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&memory) >= 0 && memory.used_ids > 0) {
-        obstacle_add(obstacles, NULL, "System V shared memory", true, "%s", reason);
-    }
     if (semctl(0, 0, SEM_INFO, (union semaphore_argument){.info = &semaphores}) >= 0 &&
         semaphores.semusz > 0) {
         obstacle_add(obstacles, NULL, "System V semaphores", true, "%s", reason);

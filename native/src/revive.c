@@ -13,6 +13,7 @@
 #include "fd.h"
 #include "inet_socket.h"
 #include "notice.h"
+#include "segment.h"
 #include "terminal.h"
 #include "unix_socket.h"
 
@@ -137,6 +138,9 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
         return -1;
     }
     revival_spend(revival, PART_FAMILY, &start);
+    if ((result = segments_make(revival, stage)) < 0) {
+        return err_system(err, -result, "make System V memory", "image %s", revival->image->id);
+    }
     if ((result = unix_make(revival, stage)) < 0 || (result = inet_make(revival, stage)) < 0) {
         return err_system(err, -result, "make sockets", "image %s", revival->image->id);
     }
@@ -155,8 +159,8 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
         }
     }
     start = now_usec();
-    if ((result = bring_settle(revival)) < 0 || (result = terminals_finish(revival)) < 0 ||
-        (result = fault_at("settle descriptors")) < 0) {
+    if ((result = bring_settle(revival)) < 0 || (result = segments_settle(revival->image, stage->cell)) < 0 ||
+        (result = terminals_finish(revival)) < 0 || (result = fault_at("settle descriptors")) < 0) {
         return err_system(err, -result, "settle descriptors", "%s", revival->image->id);
     }
     revival_spend(revival, PART_SETTLE, &start);

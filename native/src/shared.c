@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -40,6 +41,19 @@ static int capture_file(struct seen *seen, const struct mapping *mapping, struct
     return result;
 }
 
+#define SEGMENT "/SYSV"
+
+static int capture_segment(const struct seen *seen, struct area *area)
+{
+    const uint64_t bytes = ((uint64_t)seen->st.st_size + 4095) & ~(uint64_t)4095;
+
+    if (area->offset != 0 || area->end - area->start != bytes) {
+        return seen_refuse(seen, "only a part of it is there, or has the same access");
+    }
+    area->segment = seen->st.st_ino + 1;
+    return 0;
+}
+
 static int capture_area(struct seen *seen, struct area *area)
 {
     const struct mapping *mapping = find_mapping(seen, area);
@@ -61,6 +75,9 @@ static int capture_area(struct seen *seen, struct area *area)
     }
     link[len] = '\0';
     seen->link = link;
+    if (strncmp(link, SEGMENT, strlen(SEGMENT)) == 0) {
+        return capture_segment(seen, area);
+    }
     return memory_handle(seen, own, &area->handle);
 }
 
@@ -88,11 +105,22 @@ int shared_open(const struct opening *opening)
     int result = 0;
 
     for (size_t i = 0; result >= 0 && i < memory->area_count; i++) {
-        if (memory->areas[i].kind == AREA_SHARED) {
+        if (memory->areas[i].kind == AREA_SHARED && !memory->areas[i].segment) {
             result = opening_fd(opening, memory->areas[i].handle);
         }
     }
     return result < 0 ? result : 0;
+}
+
+static int attach(const struct opening *opening, const struct area *area)
+{
+    struct inject *inject = &opening->revived->puppet.inject;
+
+    inject_add(inject, SYS_shmat, area->segment - 1, area->start, area->may_write ? 0 : SHM_RDONLY, 0, 0, 0);
+    inject_add(inject, SYS_mprotect, area->start, area->end - area->start, (uint64_t)area->protection, 0, 0,
+               0);
+    template_add_advices(inject, area, area->start, area->end - area->start);
+    return inject_run_clear(inject);
 }
 
 static int map(const struct opening *opening, const struct area *area)
@@ -120,7 +148,8 @@ int shared_map(const struct opening *opening)
 
     for (size_t i = 0; result == 0 && i < memory->area_count; i++) {
         if (memory->areas[i].kind == AREA_SHARED) {
-            result = map(opening, &memory->areas[i]);
+            const struct area *area = &memory->areas[i];
+            result = area->segment ? attach(opening, area) : map(opening, area);
         }
     }
     return result;
