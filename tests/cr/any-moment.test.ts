@@ -19,9 +19,12 @@ afterAll(async () => {
   await daemon.clean()
 })
 
-it('loses, doubles and tears nothing, whatever the program does', async () => {
+it.each([
+  ['threads that are busy in every way', '../programs/busy.c'],
+  ['processes that make others in every way', '../programs/families.c'],
+])('nothing is lost, doubled or torn of %s', async (_, program) => {
   const box = await Sandbox.create({ client })
-  const victim = await Victim.start(box, '../programs/busy.c')
+  const victim = await Victim.start(box, program)
   for (let round = 0; round < ROUNDS; round++) {
     const checkpoints = []
     for (let i = 0; i < CHECKPOINTS; i++) checkpoints.push(await box.checkpoint())
