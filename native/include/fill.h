@@ -7,7 +7,8 @@
 struct filling {
     struct puppet *puppet; /* with its hand open */
     const struct memory *memory;
-    const struct memory *has; /* what it was forked with */
+    const struct memory *has;     /* what it was forked with */
+    const struct ranges *written; /* where they may differ; NULL: that is not known */
     const struct puppet *source;
 };
 

@@ -56,7 +56,7 @@ struct memory {
     struct area_file *files;
     size_t file_count;
     struct ranges own;   /* pages with a content of their own */
-    struct ranges fresh; /* those of them that the template it grows from does not have */
+    struct ranges fresh; /* those of them that the template it grows from did not have */
     struct ranges gone;  /* what that has and the process no longer */
     bool grows;
     uint8_t *bytes; /* of what is fresh, one after the other, until the template is built */
@@ -204,6 +204,7 @@ struct image_process {
     struct template *template; /* NULL until it is built */
     char origin[ID_MAX + 1];   /* the image whose template it grows from, */
     pid_t origin_pid;          /* and which of its processes */
+    unsigned generation;       /* how many it has grown from, one from the other */
     size_t terminal;           /* that controls it, counted from 1 */
 };
 

@@ -168,6 +168,7 @@ static int capture_memory(struct image_process *process, struct sandbox *sandbox
     if (process->memory.grows) {
         strcpy(process->origin, lineage->image);
         process->origin_pid = before->pid;
+        process->generation = before->generation + 1;
     }
     return 0;
 }

@@ -18,6 +18,7 @@
 
 struct fill {
     const struct memory *memory, *has;
+    const struct ranges *written;
     const struct puppet *source;
     struct puppet *puppet;
     struct inject *inject;
@@ -273,7 +274,8 @@ static int fill_pages(struct fill *this)
 {
     struct ranges had = ranges_both(&this->has->own, &this->kept);
     struct ranges gone = ranges_without(&had, &this->memory->own);
-    struct ranges common = ranges_both(&this->memory->own, &had);
+    struct ranges both = ranges_both(&this->memory->own, &had);
+    struct ranges common = ranges_both(&both, this->written ? this->written : &both);
     struct ranges new = ranges_without(&this->memory->own, &had);
     struct ranges writable = template_writable_areas(this->memory);
     struct ranges bulk = ranges_both(&new, &writable);
@@ -284,6 +286,7 @@ static int fill_pages(struct fill *this)
     result = result < 0 ? result : copy_pages(this, &common, true);
     ranges_free(&had);
     ranges_free(&gone);
+    ranges_free(&both);
     ranges_free(&common);
     ranges_free(&new);
     ranges_free(&writable);
@@ -434,6 +437,7 @@ int fill_memory(const struct filling *filling, const char **step)
     struct fill this = {.memory = memory,
                         .has = has,
                         .source = filling->source,
+                        .written = filling->written,
                         .puppet = filling->puppet,
                         .inject = &filling->puppet->inject,
                         .program = -1,

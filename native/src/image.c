@@ -7,6 +7,7 @@
 #include "fd.h"
 #include "handle.h"
 #include "loop.h"
+#include "regrow.h"
 #include "template.h"
 #include "segment.h"
 #include "terminal.h"
@@ -70,6 +71,7 @@ static void build_one(struct image *image)
     fault_ask(asked);
     if (process->template) {
         image->built++;
+        regrow(process);
     } else {
         note_failure(image, process, &err);
     }
@@ -165,6 +167,7 @@ void image_free(struct image *image)
         }
     }
     for (size_t i = 0; i < image->process_count; i++) {
+        regrow_without(&image->processes[i], image->id);
         image_process_free(&image->processes[i]);
     }
     for (size_t i = 0; i < image->handle_count; i++) {

@@ -247,7 +247,6 @@ void memory_forget_content(struct memory *memory)
         munmap(memory->bytes, memory->byte_count);
         memory->bytes = NULL;
     }
-    ranges_free(&memory->fresh);
     ranges_free(&memory->gone);
 }
 
@@ -256,6 +255,7 @@ void memory_free(struct memory *memory)
     memory_forget_content(memory);
     free(memory->areas);
     free(memory->files);
+    ranges_free(&memory->fresh);
     ranges_free(&memory->own);
     *memory = (struct memory){.program = -1};
 }

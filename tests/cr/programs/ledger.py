@@ -13,7 +13,7 @@ import threading
 
 PAGES = 2000
 PAGE = 4096
-SPARE = 6
+SPARE = int(sys.argv[1])
 
 
 def serve(reader, writer):

@@ -1,51 +1,36 @@
 /** A program that keeps a number in many places of its state: what it tells is when that is of. */
 import { readFileSync } from 'node:fs'
-import type { CommandHandle, Sandbox } from 'deltabox'
-import { linesOf } from './lines.js'
+import type { Sandbox } from 'deltabox'
+import { Asked } from './asked.js'
 
 const program = readFileSync(new URL('../programs/ledger.py', import.meta.url))
 
-let lastQuestion = 0
-
 export class Ledger {
-  readonly #handle: CommandHandle
-  readonly #lines: AsyncIterator<string>
+  readonly #asked: Asked
 
-  private constructor(handle: CommandHandle) {
-    this.#handle = handle
-    this.#lines = linesOf(handle)
+  private constructor(asked: Asked) {
+    this.#asked = asked
   }
 
-  static async start(box: Sandbox): Promise<Ledger> {
+  /** `spare`: how many processes are beside it that may be killed. */
+  static async start(box: Sandbox, spare = 6): Promise<Ledger> {
     await box.files.write('/opt/ledger.py', program)
-    const ledger = new Ledger(await box.commands.start(['python3', '/opt/ledger.py'], { stdin: true }))
+    const command = await box.commands.start(['python3', '/opt/ledger.py', `${spare}`], { stdin: true })
+    const ledger = new Ledger(new Asked(command))
     await ledger.tell()
     return ledger
   }
 
-  /** The same one in a fork. */
-  async in(kid: Sandbox): Promise<Ledger> {
-    return new Ledger(await kid.commands.connect(this.#handle.process))
+  /** The same one in a fork, or after it had ended. */
+  async in(box: Sandbox): Promise<Ledger> {
+    return new Ledger(await this.#asked.in(box))
   }
 
   add(): Promise<string> {
-    return this.#ask('add')
+    return this.#asked.ask('add')
   }
 
   tell(): Promise<string> {
-    return this.#ask('tell')
-  }
-
-  /** What was said to others before is passed over. */
-  async #ask(what: string): Promise<string> {
-    lastQuestion += 1
-    const question = String(lastQuestion)
-    await this.#handle.sendStdin(`${what} ${question}\n`)
-    for (;;) {
-      const { value, done } = await this.#lines.next()
-      if (done) throw new Error('the ledger has ended')
-      const [number, ...told] = value.split(' ')
-      if (number === question) return told.join(' ')
-    }
+    return this.#asked.ask('tell')
   }
 }

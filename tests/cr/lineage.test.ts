@@ -1,0 +1,200 @@
+/** States that come from states: deep rows of them, long ones, and jumps all over a tree. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { type Checkpoint, Client, Sandbox } from 'deltabox'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import { TestDaemon } from '../e2e/support/daemon.js'
+import { Asked } from './support/asked.js'
+import { Family } from './support/family.js'
+import { Ledger } from './support/ledger.js'
+
+const GENERATIONS = 50
+const CHECKPOINTS = 200
+/** In earnest: 500. */
+const JUMPS = Number(process.env.DELTABOX_TEST_JUMPS ?? 60)
+const SEED = Number(process.env.DELTABOX_TEST_SEED ?? 1)
+
+let daemon: TestDaemon
+let client: Client
+
+beforeAll(async () => {
+  daemon = await TestDaemon.start({ DELTABOX_PROCESSES: '1' })
+  client = new Client({ url: daemon.url })
+})
+
+afterAll(async () => {
+  await daemon.clean()
+})
+
+it(`goes on through ${GENERATIONS} generations of forks of rollbacks of forks`, async () => {
+  const first = await Sandbox.create({ client })
+  const checkpoints: Checkpoint[] = []
+  let box = first
+  let ledger = await Ledger.start(box)
+  for (let generation = 1; generation <= GENERATIONS; generation++) {
+    expect(await ledger.add()).toBe(String(generation))
+    const checkpoint = await box.checkpoint()
+    checkpoints.push(checkpoint)
+    await ledger.add()
+    expect((await box.rollback(checkpoint)).source).toBe('template')
+    expect(await ledger.tell()).toBe(String(generation))
+    const [kid] = await box.fork(1)
+    if (!kid) throw new Error('no kid')
+    ledger = await ledger.in(kid)
+    if (box !== first) await box.kill()
+    box = kid
+  }
+  expect(await ledger.tell()).toBe(String(GENERATIONS))
+  for (const [index, checkpoint] of [...checkpoints.entries()].reverse().filter(([at]) => at % 7 === 0)) {
+    await box.rollback(checkpoint)
+    expect(await ledger.tell()).toBe(String(index + 1))
+  }
+  await box.kill({ checkpoints: true })
+  await first.kill({ checkpoints: true })
+})
+
+interface Cost {
+  readonly blockingMs: number
+  readonly copied: number
+  readonly standing: number
+  readonly descriptors: number
+  readonly areas: number
+}
+
+function costOf(family: Family, { blockingMs, memoryBytes }: Checkpoint): Cost {
+  const standing = family.standing(new Set())
+  const [youngest = { pid: 0 }] = standing.filter(
+    ({ inner }) => inner === Math.max(...standing.map((s) => s.inner)),
+  )
+  return {
+    blockingMs,
+    copied: memoryBytes,
+    standing: standing.length,
+    descriptors: readdirSync(`/proc/${family.engine}/fd`).length,
+    areas: readFileSync(`/proc/${youngest.pid}/maps`, 'utf8').split('\n').length,
+  }
+}
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0
+}
+
+it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, async () => {
+  const box = await Sandbox.create({ client })
+  const ledger = await Ledger.start(box, 0)
+  const family = new Family(daemon, box.id)
+  const checkpoints: Checkpoint[] = []
+  const costs: Cost[] = []
+  for (let i = 0; i < CHECKPOINTS; i++) {
+    await ledger.add()
+    const checkpoint = await box.checkpoint()
+    checkpoints.push(checkpoint)
+    if (i >= 35 && i < CHECKPOINTS - 30) continue
+    await expect
+      .poll(() => family.standing(new Set()).length, { interval: 5, timeout: 10_000 })
+      .toBe(checkpoint.processes * checkpoints.length)
+    costs.push(costOf(family, checkpoint))
+  }
+  const early = costs.slice(5, 35)
+  const late = costs.slice(-30)
+  const of = (list: readonly Cost[], key: keyof Cost): number => median(list.map((cost) => cost[key]))
+  const per = (key: keyof Cost): number[] =>
+    [early, late].map((list) => ((list.at(-1)?.[key] ?? 0) - (list[0]?.[key] ?? 0)) / (list.length - 1))
+  expect(of(late, 'copied')).toBeLessThan(of(early, 'copied') * 1.2)
+  expect(of(late, 'areas')).toBeLessThanOrEqual(of(early, 'areas') + 2)
+  const [standingEarly, standingLate] = per('standing')
+  expect(standingLate).toBe(standingEarly)
+  const [descriptorsEarly = 0, descriptorsLate] = per('descriptors')
+  expect(descriptorsLate).toBeCloseTo(descriptorsEarly, 0)
+  expect(of(late, 'blockingMs')).toBeLessThan(of(early, 'blockingMs') * 2)
+  const back = async (checkpoint: Checkpoint | undefined): Promise<number> => {
+    if (!checkpoint) throw new Error('no checkpoint')
+    return (await box.rollback(checkpoint)).timings.total ?? 0
+  }
+  const [toEarly, toLate]: [number[], number[]] = [[], []]
+  for (let i = 0; i < 15; i++) {
+    toEarly.push(await back(checkpoints[i + 1]))
+    expect(await ledger.tell()).toBe(String(i + 2))
+    toLate.push(await back(checkpoints.at(-1 - i)))
+    expect(await ledger.tell()).toBe(String(CHECKPOINTS - i))
+  }
+  expect(median(toLate)).toBeLessThan(median(toEarly) * 1.5)
+  await box.kill({ checkpoints: true })
+})
+
+it('templates end with their checkpoints', async () => {
+  const box = await Sandbox.create({ client })
+  const ledger = await Ledger.start(box)
+  const family = new Family(daemon, box.id)
+  const checkpoints: Checkpoint[] = []
+  for (let i = 0; i < 20; i++) {
+    await ledger.add()
+    checkpoints.push(await box.checkpoint())
+  }
+  const processes = checkpoints[0]?.processes ?? 0
+  const standing = (): number => family.standing(new Set()).length
+  await expect.poll(standing).toBe(processes * checkpoints.length)
+  const kept = checkpoints.filter((_, index) => index % 3 === 1)
+  for (const checkpoint of checkpoints) if (!kept.includes(checkpoint)) await checkpoint.delete()
+  await expect.poll(standing).toBe(processes * kept.length)
+  for (const checkpoint of kept) {
+    await box.rollback(checkpoint)
+    expect(await ledger.tell()).toBe(String(checkpoints.indexOf(checkpoint) + 1))
+  }
+  for (const checkpoint of kept) await checkpoint.delete()
+  await expect.poll(standing).toBe(0)
+  expect(await ledger.add()).toBe(String(checkpoints.indexOf(kept.at(-1) as Checkpoint) + 2))
+  const last = await box.checkpoint()
+  await box.rollback(last)
+  await ledger.tell()
+  await box.kill({ checkpoints: true })
+})
+
+interface Node {
+  readonly checkpoint: Checkpoint
+  readonly told: string
+}
+
+/** Numbers below a limit, the same in every run. */
+function drawing(seed: number): (limit: number) => number {
+  let state = seed >>> 0
+  return (limit) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return Math.floor((state / 2 ** 32) * limit)
+  }
+}
+
+it(`is in memory and on disk what it was, after each of ${JUMPS} jumps in a tree`, {
+  timeout: 3_600_000,
+}, async () => {
+  const draw = drawing(SEED)
+  const box = await Sandbox.create({ client })
+  const copied = await box.commands.run(
+    'cp -rL /usr/lib/python3 /srv/repository && find /srv/repository -type f -not -name "*.py" -delete',
+  )
+  expect(copied.stderr).toBe('')
+  await box.files.write('/opt/worker.py', readFileSync(new URL('programs/worker.py', import.meta.url)))
+  const worker = new Asked(await box.commands.start(['python3', '/opt/worker.py'], { stdin: true }))
+  const nodes: Node[] = []
+  const add = async (): Promise<void> => {
+    const told = await worker.ask('tell')
+    nodes.push({ checkpoint: await box.checkpoint(), told })
+  }
+  await add()
+  for (let jump = 0; jump < JUMPS; jump++) {
+    const at = draw(2) === 0 ? nodes.length - 1 - draw(Math.min(5, nodes.length)) : draw(nodes.length)
+    const { checkpoint, told } = nodes[at] as Node
+    const where = `seed ${SEED}, jump ${jump}, to ${at}`
+    if (draw(8) === 0) {
+      const [kid] = await checkpoint.fork(1)
+      if (!kid) throw new Error('no kid')
+      expect(await (await worker.in(kid)).ask('tell'), where).toBe(told)
+      await kid.kill()
+    }
+    await box.rollback(checkpoint)
+    expect(await worker.ask('tell'), where).toBe(told)
+    for (let actions = 1 + draw(3); actions > 0; actions--) await worker.ask('act', draw(2 ** 30))
+    await add()
+    if (nodes.length > 40) await nodes.splice(draw(nodes.length), 1)[0]?.checkpoint.delete()
+  }
+  await box.kill({ checkpoints: true })
+})
