@@ -50,7 +50,9 @@ class Watcher {
   }
 }
 
-it('sees neither templates nor what is made of them, by whatever /proc tells', async () => {
+it('sees neither templates nor what is made of them, by whatever /proc tells', {
+  timeout: 600_000,
+}, async () => {
   const box = await Sandbox.create({ client })
   const ledger = await Ledger.start(box)
   await Victim.start(box, 'tree.py')

@@ -79,7 +79,7 @@ function kill(pid: number): void {
   }
 }
 
-describe.each(Object.keys(DEEDS))('%s', (name) => {
+describe.each(Object.keys(DEEDS))('%s', { timeout: 600_000 }, (name) => {
   const deed = DEEDS[name] ?? (() => Promise.reject(new Error(name)))
 
   it('leaves no process when the engine is killed, and no mount', async () => {
