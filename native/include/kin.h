@@ -22,6 +22,8 @@ void kin_free(struct kindred *kindred);
 void kin_remove(struct kindred *kindred, size_t index);
 /* The index of the one with that pid; SIZE_MAX for none. */
 size_t kin_find(const struct kindred *kindred, pid_t pid);
+/* ended.c: children that are ending have ended, as far as their parents can see, before anything of those is captured. */
+void kin_await_ends(const struct kindred *kindred, const struct move *move, struct obstacles *obstacles);
 /* Fills in what a process is to its parent: who that is, what it is told. 0 or -errno. */
 int kin_capture(struct image_process *process, const struct kindred *kindred, size_t index,
                 const struct move *move);

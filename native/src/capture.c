@@ -264,6 +264,7 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
     check_sharing(move, obstacles);
     int result = kin_list(&kindred, move, err);
     if (result == 0) {
+        kin_await_ends(&kindred, move, obstacles);
         result = capture_all(image, &kindred, move, obstacles, err);
     }
     kin_free(&kindred);

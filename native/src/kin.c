@@ -208,25 +208,14 @@ static int read_zombie(struct image_zombie *zombie, pid_t pid, const long fields
     return 0;
 }
 
-static bool was_frozen(const struct move *move, pid_t pid)
-{
-    for (size_t i = 0; i < move->frozen.count; i++) {
-        if (move->frozen.subjects[i].pid == pid) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A child that is none of those captured. */
-static int add_ended(struct image *image, const struct move *move, const struct subject *parent, pid_t pid,
+static int add_ended(struct image *image, const struct subject *parent, pid_t pid,
                      struct obstacles *obstacles)
 {
     long fields[FIELDS];
     char state;
 
-    /* of the end of one that was frozen nobody has been told yet */
-    if (was_frozen(move, pid) || read_fields(pid, &state, fields) < 0 || state != 'Z') {
+    if (read_fields(pid, &state, fields) < 0 || state != 'Z') {
         obstacle_add(obstacles, parent, "a child of it", false, "it is being made or ended at this moment");
         return 0;
     }
@@ -244,8 +233,8 @@ static int add_ended(struct image *image, const struct move *move, const struct 
 }
 
 /* The kernel lists the children of each thread by themselves. */
-static int look_at_children(struct image *image, const struct kindred *kindred, const struct move *move,
-                            const struct subject *parent, pid_t tid, struct obstacles *obstacles)
+static int look_at_children(struct image *image, const struct kindred *kindred, const struct subject *parent,
+                            pid_t tid, struct obstacles *obstacles)
 {
     char path[96];
     int result = 0, pid;
@@ -255,7 +244,7 @@ static int look_at_children(struct image *image, const struct kindred *kindred, 
     while (file && result == 0 && fscanf(file, "%d", &pid) == 1) {
         const size_t at = kin_find(kindred, pid);
         if (at == SIZE_MAX) {
-            result = add_ended(image, move, parent, pid, obstacles);
+            result = add_ended(image, parent, pid, obstacles);
         } else if (tid != parent->pid && image->processes[at].threads &&
                    image->processes[at].threads[0].parent_death_signal) {
             obstacle_add(obstacles, kindred->list[at].unit->subject, "its parent", true,
@@ -268,8 +257,7 @@ static int look_at_children(struct image *image, const struct kindred *kindred, 
     return result;
 }
 
-static int find_ended(struct image *image, const struct kindred *kindred, const struct move *move,
-                      struct obstacles *obstacles)
+static int find_ended(struct image *image, const struct kindred *kindred, struct obstacles *obstacles)
 {
     int result = 0;
 
@@ -277,7 +265,7 @@ static int find_ended(struct image *image, const struct kindred *kindred, const 
         const struct subject *subject = kindred->list[i].unit->subject;
         for (size_t j = 0; result == 0 && j < subject->thread_count; j++) {
             if (!subject->threads[j].gone) {
-                result = look_at_children(image, kindred, move, subject, subject->threads[j].tid, obstacles);
+                result = look_at_children(image, kindred, subject, subject->threads[j].tid, obstacles);
             }
         }
     }
@@ -396,7 +384,7 @@ int kin_complete(struct image *image, const struct kindred *kindred, const struc
 
     find_shared(kindred, obstacles);
     find_spaces(kindred, move, obstacles);
-    int result = find_ended(image, kindred, move, obstacles);
+    int result = find_ended(image, kindred, obstacles);
     if (result == 0 && kindred->count > 0) {
         result = ask_last_pid(image, kindred->list[0].unit);
     }
