@@ -105,7 +105,7 @@ static int close_inside(struct puppet *puppet, const int *numbers, size_t count)
 int deputy_pair(struct deputies *deputies, const struct ucred *who, int type, int fds[2])
 {
     struct puppet *puppet = deputy_of(deputies, who->pid);
-    int numbers[2];
+    int numbers[2] = {-1, -1};
 
     if (!puppet) {
         return -errno;
@@ -128,7 +128,7 @@ int deputy_pair(struct deputies *deputies, const struct ucred *who, int type, in
 int deputy_listen(struct deputies *deputies, const struct ucred *who, int fd, unsigned backlog)
 {
     struct puppet *puppet = deputy_of(deputies, who->pid);
-    int number, result = puppet ? hand_over(&puppet->hand, &fd, 1, &number) : -errno;
+    int number = -1, result = puppet ? hand_over(&puppet->hand, &fd, 1, &number) : -errno;
 
     if (result < 0) {
         return result;
@@ -146,7 +146,7 @@ int deputy_connect(struct deputies *deputies, const struct ucred *who, int fd, i
     const size_t count = place < 0 ? 1 : 2;
     struct puppet *puppet = deputy_of(deputies, who->pid);
     struct sockaddr_un to = *name;
-    int numbers[2], result = puppet ? hand_over(&puppet->hand, fds, count, numbers) : -errno;
+    int numbers[2] = {-1, -1}, result = puppet ? hand_over(&puppet->hand, fds, count, numbers) : -errno;
 
     if (result < 0) {
         return result;

@@ -36,6 +36,12 @@ static void forget(void *kept)
 
 /* ---- what waits ---- */
 
+/* A path may be one byte longer than there is room for: its end. */
+static socklen_t name_size(socklen_t told)
+{
+    return told < sizeof(struct sockaddr_un) ? told : sizeof(struct sockaddr_un);
+}
+
 static void add_piece(struct kept_unix *kept, const char *bytes, size_t size, const struct unix_name *from)
 {
     kept->bytes = realloc(kept->bytes, kept->byte_count + size + 1);
@@ -75,7 +81,7 @@ static int copy_next(struct kept_unix *kept, int fd, char *bytes)
     if (message.msg_flags & MSG_TRUNC) {
         return -EMSGSIZE;
     }
-    from.size = kept->type == SOCK_DGRAM ? message.msg_namelen : 0;
+    from.size = kept->type == SOCK_DGRAM ? name_size(message.msg_namelen) : 0;
     add_piece(kept, bytes, (size_t)got, &from);
     return 0;
 }
@@ -156,6 +162,8 @@ static void get_names(struct kept_unix *kept, int fd)
         kept->name.size = 0;
     }
     kept->has_peer = getpeername(fd, (struct sockaddr *)&kept->peer_name.address, &kept->peer_name.size) == 0;
+    kept->name.size = name_size(kept->name.size);
+    kept->peer_name.size = name_size(kept->peer_name.size);
     kept->has_file = kept->name.size > sizeof(sa_family_t) && kept->name.address.sun_path[0] != '\0';
 }
 

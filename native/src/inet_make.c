@@ -16,11 +16,14 @@ struct making {
     struct deputies deputies;
 };
 
+static bool is_inet(const struct making *making, size_t handle)
+{
+    return making->revival->image->handles[handle].kind == &handle_inet;
+}
+
 static const struct kept_inet *kept_of(const struct making *making, size_t handle)
 {
-    const struct image_handle *kept = &making->revival->image->handles[handle];
-
-    return kept->kind == &handle_inet ? kept->kept : NULL;
+    return making->revival->image->handles[handle].kept;
 }
 
 static int fd_of(const struct making *making, size_t handle)
@@ -124,7 +127,8 @@ static int sender_of(struct making *making, const struct inet_name *name)
 {
     for (size_t i = 0; i < making->revival->image->handle_count; i++) {
         const struct kept_inet *kept = kept_of(making, i);
-        if (kept && kept->type == SOCK_DGRAM && kept->is_bound && is_port_of(&kept->name, name) &&
+        if (is_inet(making, i) && kept->type == SOCK_DGRAM && kept->is_bound &&
+            is_port_of(&kept->name, name) &&
             (is_any_address(&kept->name) || inet_is_same(&kept->name, name))) {
             return fcntl(fd_of(making, i), F_DUPFD_CLOEXEC, 0);
         }
@@ -292,7 +296,7 @@ int inet_make(struct revival *revival, const struct stage *stage)
     for (size_t phase = 0; phase < sizeof phases / sizeof *phases; phase++) {
         for (size_t i = 0; result == 0 && revival->count > 0 && i < revival->image->handle_count; i++) {
             const struct kept_inet *kept = kept_of(&making, i);
-            if (kept && phases[phase].concerns(kept)) {
+            if (is_inet(&making, i) && phases[phase].concerns(kept)) {
                 result = phases[phase].run(&making, i);
             }
         }

@@ -15,11 +15,14 @@ struct making {
     struct bound *bound; /* by handle */
 };
 
+static bool is_unix(const struct making *making, size_t handle)
+{
+    return making->revival->image->handles[handle].kind == &handle_unix;
+}
+
 static const struct kept_unix *kept_of(const struct making *making, size_t handle)
 {
-    const struct image_handle *kept = &making->revival->image->handles[handle];
-
-    return kept->kind == &handle_unix ? kept->kept : NULL;
+    return making->revival->image->handles[handle].kept;
 }
 
 static const struct kept_unix *peer_of(const struct making *making, const struct kept_unix *kept)
@@ -220,7 +223,7 @@ static size_t find_waiting(const struct making *making, size_t listener, uint64_
 {
     for (size_t i = 0; i < making->revival->image->handle_count; i++) {
         const struct kept_unix *kept = kept_of(making, i);
-        if (kept && kept->waits && kept->peer == listener && kept->inode == inode) {
+        if (is_unix(making, i) && kept->waits && kept->peer == listener && kept->inode == inode) {
             return i;
         }
     }
@@ -276,7 +279,7 @@ static int sender_of(struct making *making, const struct unix_name *name)
 
     for (size_t i = 0; is_named(name) && i < making->revival->image->handle_count; i++) {
         const struct kept_unix *kept = kept_of(making, i);
-        if (kept && kept->type == SOCK_DGRAM && is_same_name(&kept->name, name)) {
+        if (is_unix(making, i) && kept->type == SOCK_DGRAM && is_same_name(&kept->name, name)) {
             return fcntl(making->revival->opened[i], F_DUPFD_CLOEXEC, 0);
         }
     }
@@ -408,7 +411,7 @@ static int make_all(struct making *making)
 
     for (size_t phase = 0; phase < sizeof phases / sizeof *phases; phase++) {
         for (size_t i = 0; result == 0 && i < making->revival->image->handle_count; i++) {
-            if (kept_of(making, i) && phases[phase].concerns(making, i)) {
+            if (is_unix(making, i) && phases[phase].concerns(making, i)) {
                 result = phases[phase].run(making, i);
             }
         }
