@@ -118,7 +118,8 @@ it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, { tim
     toLate.push(await back(checkpoints.at(-1 - i), CHECKPOINTS - i))
   }
   for (const at of [0, 1] as const) {
-    const [first, last] = [toEarly, toLate].map((list) => median(list.map((times) => times[at])))
+    // What else the machine does makes it longer, never shorter.
+    const [first, last] = [toEarly, toLate].map((list) => Math.min(...list.map((times) => times[at])))
     expect(last, ['rollback', 'blocking'][at]).toBeLessThan((first ?? 0) * 2)
   }
   await box.kill({ checkpoints: true })
