@@ -7,9 +7,14 @@
 struct template
 {
     struct puppet puppet;
+    size_t filled_ranges; /* how many of the captured ones it has */
+    uint64_t filled;      /* and so much of the next */
+    size_t filled_bytes;  /* of all */
+    bool is_filled;
+    struct ranges large; /* pages that may become large ones then */
 };
 
-/* Builds it from what was captured, which is then let go; where that grows, from the template of its origin. NULL with
+/* Builds it from what was captured, but for the content; where that grows, from the template of its origin. NULL with
  * err. */
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err);
 /* What madvise was told of an area that is mapped. */

@@ -5,12 +5,15 @@
 
 #include "fault.h"
 #include "fd.h"
+#include "content.h"
 #include "handle.h"
 #include "loop.h"
 #include "regrow.h"
 #include "template.h"
 #include "segment.h"
 #include "terminal.h"
+
+#define BYTES_AT_ONCE (8ULL << 20) /* some milliseconds */
 
 struct image *images;
 
@@ -60,21 +63,44 @@ static void note_failure(struct image *image, const struct image_process *proces
     log_line("image %s: %s", image->id, image->failure);
 }
 
-static void build_one(struct image *image)
+/* Its content follows, a piece at a time. */
+static int build(struct image *image, struct image_process *process, uint64_t most, struct err *err)
+{
+    if (!process->template) {
+        process->template = template_build(&process->memory, image_origin(process), err);
+        return process->template ? 1 : -1;
+    }
+    if (!process->template->is_filled) {
+        int result = content_fill(process->template, &process->memory, most, err);
+        if (result < 0) {
+            template_free(process->template);
+            process->template = NULL;
+        } else if (result == 0) {
+            memory_forget_content(&process->memory);
+            regrow(process);
+            process->template->is_filled = true;
+            content_plan_large(process->template, &process->memory);
+        }
+        return result < 0 ? result : 1;
+    }
+    if (content_make_large(process->template, most)) {
+        return 1;
+    }
+    image->built++;
+    return 0;
+}
+
+static void build_some(struct image *image, uint64_t most)
 {
     struct image_process *process = &image->processes[image->built];
     cleanup_free char *asked = fault_asked() ? strdup(fault_asked()) : NULL;
     struct err err = {0};
 
     fault_ask(image->fault);
-    process->template = template_build(&process->memory, image_origin(process), &err);
-    fault_ask(asked);
-    if (process->template) {
-        image->built++;
-        regrow(process);
-    } else {
+    if (build(image, process, most, &err) < 0) {
         note_failure(image, process, &err);
     }
+    fault_ask(asked);
 }
 
 static bool build_when_idle(void)
@@ -82,9 +108,9 @@ static bool build_when_idle(void)
     struct image *image = next_incomplete();
 
     if (image) {
-        build_one(image);
+        build_some(image, BYTES_AT_ONCE);
     }
-    return next_incomplete() != NULL;
+    return image != NULL;
 }
 
 void image_add(struct image *image)
@@ -97,7 +123,7 @@ void image_add(struct image *image)
 int image_complete(struct image *image, struct err *err)
 {
     while (!image->failure && image->built < image->process_count) {
-        build_one(next_incomplete());
+        build_some(next_incomplete(), UINT64_MAX);
     }
     if (image->failure) {
         return err_set(err, ERR_NO_IMAGE, "its processes could not be kept: %s", image->failure);

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "areas.h"
 #include "fault.h"
@@ -256,41 +255,6 @@ struct ranges template_writable_areas(const struct memory *memory)
     return writable;
 }
 
-/* The kernel makes pages faster many at a time than one at each fault. */
-static int populate(struct build *this)
-{
-    struct ranges writable = template_writable_areas(this->memory);
-    struct ranges pages = ranges_both(&this->memory->fresh, &writable);
-    int result = call_for_each(this, &pages, SYS_madvise, TEMPLATE_POPULATE);
-
-    ranges_free(&writable);
-    ranges_free(&pages);
-    return result;
-}
-
-/* By the memory file also what the program itself may not write. */
-static int write_pages(struct build *this)
-{
-    const struct memory *memory = this->memory;
-    const pid_t pid = this->template->puppet.subject.pid;
-    size_t at = 0;
-
-    for (size_t i = 0; i < memory->fresh.count; i++) {
-        const struct range *range = &memory->fresh.list[i];
-        const size_t bytes = range->end - range->start;
-        const struct iovec local = {.iov_base = memory->bytes + at, .iov_len = bytes};
-        const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
-        if (process_vm_writev(pid, &local, 1, &remote, 1, 0) != (ssize_t)bytes) {
-            int result = subject_write(this->inject->subject, range->start, memory->bytes + at, bytes);
-            if (result < 0) {
-                return result;
-            }
-        }
-        at += bytes;
-    }
-    return 0;
-}
-
 /* ---- what the kernel knows of the program ---- */
 
 int template_set_map(struct inject *inject, const struct memory *memory, int program)
@@ -364,8 +328,7 @@ static int fill(struct build *this, struct err *err)
     int program;
 
     return done(bring_files(this, &program), "bring files", err) < 0 ||
-                   done(map_areas(this), "map areas", err) < 0 || done(populate(this), "populate", err) < 0 ||
-                   done(write_pages(this), "write pages", err) < 0 ||
+                   done(map_areas(this), "map areas", err) < 0 ||
                    done(template_set_map(this->inject, this->memory, program), "set map", err) < 0 ||
                    done(close_files(this, program), "close files", err) < 0
                ? -1
@@ -425,7 +388,6 @@ struct template *template_build(struct memory *memory, const struct image_proces
         template_free(this.template);
         return NULL;
     }
-    memory_forget_content(memory);
     return this.template;
 }
 
@@ -439,5 +401,6 @@ bool template_lives(const struct template *template)
 void template_free(struct template *template)
 {
     puppet_end(&template->puppet);
+    ranges_free(&template->large);
     free(template);
 }

@@ -20,7 +20,7 @@ const QUIET = ['memory.py', 'pipes.py', 'threads.py', 'tree.py', 'groups.py', 't
 const RESTLESS = ['shell.py', 'zombies.py']
 
 const CAPTURE = stepsOf('checkpoint', 'capture')
-const TEMPLATE = stepsOf('template')
+const TEMPLATE = stepsOf('template', 'content')
 const REVIVE = stepsOf('create', 'birth', 'fill', 'revive')
 
 /** As the engine names them. */

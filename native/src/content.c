@@ -1,0 +1,160 @@
+#include "content.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "fault.h"
+
+#define LARGE_BYTES (2ULL << 20)
+#define COLLAPSE 25 /* MADV_COLLAPSE, since Linux 6.1 */
+
+/* ---- what was captured ---- */
+
+static int done(int result, const char *step, struct err *err)
+{
+    result = result < 0 ? result : fault_at(step);
+    return result < 0 ? err_system(err, -result, step, "template") : 0;
+}
+
+/* The next ones, from where it stands. */
+static struct ranges next_pieces(const struct template *template, const struct memory *memory, uint64_t most)
+{
+    struct ranges pieces = {0};
+    uint64_t skip = template->filled, left = most;
+
+    for (size_t i = template->filled_ranges; left > 0 && i < memory->fresh.count; i++) {
+        const uint64_t start = memory->fresh.list[i].start + skip, end = memory->fresh.list[i].end;
+        const uint64_t size = end - start < left ? end - start : left;
+        ranges_append(&pieces, start, start + size);
+        left -= size;
+        skip = 0;
+    }
+    return pieces;
+}
+
+/* The kernel makes pages faster many at a time than one at each fault. */
+static int populate(struct inject *inject, const struct memory *memory, const struct ranges *pieces)
+{
+    struct ranges writable = template_writable_areas(memory), pages = ranges_both(pieces, &writable);
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < pages.count; i++) {
+        inject_add(inject, SYS_madvise, pages.list[i].start, pages.list[i].end - pages.list[i].start,
+                   TEMPLATE_POPULATE, 0, 0, 0);
+        if (inject->count == INJECT_CALLS) {
+            result = inject_run_clear(inject);
+        }
+    }
+    ranges_free(&writable);
+    ranges_free(&pages);
+    return result < 0 ? result : inject_run_clear(inject);
+}
+
+/* By the memory file also what the program itself may not write. */
+static int write_piece(const struct subject *subject, const struct range *range, const uint8_t *bytes)
+{
+    const size_t size = range->end - range->start;
+    const struct iovec local = {.iov_base = (void *)bytes, .iov_len = size};
+    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = size};
+
+    return process_vm_writev(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)size
+               ? 0
+               : subject_write(subject, range->start, bytes, size);
+}
+
+static int write_pieces(struct template *template, const struct memory *memory, const struct ranges *pieces)
+{
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < pieces->count; i++) {
+        result =
+            write_piece(&template->puppet.subject, &pieces->list[i], memory->bytes + template->filled_bytes);
+        template->filled_bytes += pieces->list[i].end - pieces->list[i].start;
+    }
+    return result;
+}
+
+static void go_on(struct template *template, const struct memory *memory, uint64_t bytes)
+{
+    while (bytes > 0) {
+        const struct range *range = &memory->fresh.list[template->filled_ranges];
+        const uint64_t left = range->end - range->start - template->filled;
+        if (bytes < left) {
+            template->filled += bytes;
+            return;
+        }
+        bytes -= left;
+        template->filled = 0;
+        template->filled_ranges++;
+    }
+}
+
+int content_fill(struct template *template, const struct memory *memory, uint64_t most, struct err *err)
+{
+    struct ranges pieces = next_pieces(template, memory, most);
+    int result = done(populate(&template->puppet.inject, memory, &pieces), "populate", err);
+
+    result = result < 0 ? result : done(write_pieces(template, memory, &pieces), "write pages", err);
+    go_on(template, memory, ranges_bytes(&pieces));
+    ranges_free(&pieces);
+    return result < 0 ? result : template->filled_ranges < memory->fresh.count;
+}
+
+/* ---- large pages ---- */
+
+/* `from`: the first that may reach into it; it moves on with ascending blocks. */
+static uint64_t bytes_within(const struct ranges *ranges, size_t *from, uint64_t start, uint64_t end)
+{
+    uint64_t bytes = 0;
+
+    while (*from < ranges->count && ranges->list[*from].end <= start) {
+        ++*from;
+    }
+    for (size_t i = *from; i < ranges->count && ranges->list[i].start < end; i++) {
+        const struct range *range = &ranges->list[i];
+        bytes += (range->end < end ? range->end : end) - (range->start > start ? range->start : start);
+    }
+    return bytes;
+}
+
+static bool may_be_large(const struct area *area)
+{
+    return area->kind == AREA_MEMORY && !area->shared && !(area->looks & (LOOK_NO_HUGE | LOOK_MERGEABLE));
+}
+
+/* Those that are whole; and of what is shared with earlier templates those of which most has been written anew. */
+void content_plan_large(struct template *template, const struct memory *memory)
+{
+    size_t own = 0, fresh = 0;
+
+    for (size_t i = 0; i < memory->area_count; i++) {
+        const struct area *area = &memory->areas[i];
+        uint64_t at = (area->start + LARGE_BYTES - 1) / LARGE_BYTES * LARGE_BYTES;
+        for (; may_be_large(area) && at + LARGE_BYTES <= area->end; at += LARGE_BYTES) {
+            if (bytes_within(&memory->own, &own, at, at + LARGE_BYTES) == LARGE_BYTES &&
+                bytes_within(&memory->fresh, &fresh, at, at + LARGE_BYTES) >= LARGE_BYTES / 2) {
+                ranges_append(&template->large, at, at + LARGE_BYTES);
+            }
+        }
+    }
+}
+
+/* Once others have been forked off it is too late: they would have the small pages, and nothing in common any more. */
+bool content_make_large(struct template *template, uint64_t most)
+{
+    struct ranges *large = &template->large;
+
+    for (uint64_t left = most; left >= LARGE_BYTES && large->count > 0;) {
+        struct range *last = &large->list[large->count - 1];
+        const uint64_t size = last->end - last->start, some = size < left ? size : left & ~(LARGE_BYTES - 1);
+        const struct iovec blocks = {.iov_base = (void *)(last->end - some), .iov_len = some};
+        /* where there is no large page to be had it does without */
+        syscall(SYS_process_madvise, template->puppet.subject.pidfd, &blocks, 1, COLLAPSE, 0);
+        last->end -= some;
+        large->count -= last->end == last->start;
+        left -= some;
+    }
+    return large->count > 0;
+}
