@@ -11,6 +11,7 @@ struct lineage {
     pid_t inner;
     int watch; /* a userfaultfd: knows the pages written since then; -1: pages it has in common with the template are
                   the same page frames */
+    struct ranges before; /* pages it has written before it was watched */
     struct lineage *next;
 };
 
@@ -26,5 +27,7 @@ void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct 
                    const char *image);
 /* Those of processes that have ended are forgotten; the templates that its processes have come from are built before it stands still. */
 void lineages_complete(struct sandbox *sandbox);
+/* What has come from an image that goes has come from what that has grown from. */
+void lineages_without(const struct image *image);
 void lineage_end(struct sandbox *sandbox, pid_t pid);
 void lineages_forget(struct lineage **lineages);

@@ -8,6 +8,7 @@
 struct origin {
     const struct image_process *process;
     bool watched; /* else the pages it has in common with the template are the same page frames */
+    const struct ranges *more; /* of one that is watched: was written before */
 };
 
 /* `origin` may be NULL. 0, also when something cannot be kept and was said to be an obstacle; -1 with err. What was injected

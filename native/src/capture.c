@@ -158,7 +158,9 @@ static int capture_memory(struct image_process *process, struct sandbox *sandbox
 {
     const struct lineage *lineage = lineage_of(sandbox, unit->subject->pid);
     const struct image_process *before = lineage_origin(lineage);
-    const struct origin origin = {.process = before, .watched = lineage && lineage->watch >= 0};
+    const struct origin origin = {.process = before,
+                                  .watched = lineage && lineage->watch >= 0,
+                                  .more = lineage ? &lineage->before : NULL};
     const bool has_origin = before && before->template && template_lives(before->template);
 
     if (memory_capture(&process->memory, unit->subject, unit->thread, unit->inject->area,

@@ -7,6 +7,7 @@
 #include "fd.h"
 #include "content.h"
 #include "handle.h"
+#include "lineage.h"
 #include "loop.h"
 #include "regrow.h"
 #include "template.h"
@@ -186,6 +187,7 @@ void image_process_free(struct image_process *process)
 void image_free(struct image *image)
 {
     complete_heirs(image);
+    lineages_without(image);
     for (struct image **link = &images; *link; link = &(*link)->next) {
         if (*link == image) {
             *link = image->next;

@@ -22,6 +22,7 @@ static void lineage_free(struct lineage *lineage)
 {
     fd_close(&lineage->pidfd);
     fd_close(&lineage->watch);
+    ranges_free(&lineage->before);
     free(lineage);
 }
 
@@ -115,6 +116,45 @@ void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t 
     strcpy(lineage->image, image);
 }
 
+/* ---- when an image goes ---- */
+
+static void append(struct ranges *ranges, const struct ranges *more)
+{
+    struct ranges both = ranges_either(ranges, more);
+
+    ranges_free(ranges);
+    *ranges = both;
+}
+
+static void step_back(struct lineage *lineage)
+{
+    const struct image_process *gone = lineage_origin(lineage);
+    const struct image_process *origin = gone ? image_origin(gone) : NULL;
+
+    if (!origin) {
+        return;
+    }
+    if (lineage->watch >= 0) {
+        struct ranges missing = ranges_without(&origin->memory.own, &gone->memory.own);
+        append(&lineage->before, &gone->memory.fresh);
+        append(&lineage->before, &missing);
+        ranges_free(&missing);
+    }
+    strcpy(lineage->image, gone->origin);
+    lineage->inner = gone->origin_pid;
+}
+
+void lineages_without(const struct image *image)
+{
+    for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
+        for (struct lineage *lineage = sandbox->lineages; lineage; lineage = lineage->next) {
+            if (strcmp(lineage->image, image->id) == 0) {
+                step_back(lineage);
+            }
+        }
+    }
+}
+
 /* ---- watching ---- */
 
 /* Made by the process, for its memory; the engine takes it out. */
@@ -174,6 +214,7 @@ void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct 
         lineage_end(sandbox, subject->pid);
         return;
     }
+    ranges_free(&lineage->before);
     lineage->inner = subject->inner;
     strcpy(lineage->image, image);
 }

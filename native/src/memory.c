@@ -35,7 +35,9 @@ static int find_written(const struct memory *memory, const struct thread *thread
 
     if (origin->watched) {
         result = pages_written(thread->tid, &shared);
-        *written = ranges_both(&candidates, &shared);
+        struct ranges all = ranges_either(&shared, origin->more);
+        *written = ranges_both(&candidates, &all);
+        ranges_free(&all);
     } else {
         result =
             pages_shared(thread->tid, origin->process->template->puppet.thread.tid, &candidates, &shared);
@@ -55,8 +57,10 @@ static int find_fresh(struct memory *memory, const struct thread *thread, const 
     int result = find_written(memory, thread, origin, kept, &written);
 
     memory->gone = ranges_without(&had, &memory->own);
-    /* what the template has not had may be there without having been written since: read from a file, swapped in */
-    struct ranges added = ranges_without(&unknown, &had);
+    /* what the template has not had may be there without having been written since: read from a file, swapped in. What
+     * has a page frame of the template's is what that has. */
+    const struct ranges none = {0};
+    struct ranges added = ranges_without(origin->watched ? &unknown : &none, &had);
     struct ranges some = ranges_either(&written, &added);
     memory->fresh = ranges_either(&some, &new);
     ranges_free(&written);

@@ -153,6 +153,34 @@ it('templates end with their checkpoints', async () => {
   await box.kill({ checkpoints: true })
 })
 
+it('what has not changed is not copied again when the checkpoint before is gone', async () => {
+  const box = await Sandbox.create({ client })
+  const ledger = await Ledger.start(box, 0)
+  const first = await box.checkpoint()
+  const small = first.memoryBytes / 2
+  for (let round = 1; round <= 9; round++) {
+    if (round % 3 === 0) await box.rollback(first)
+    const told = await ledger.add()
+    const second = await box.checkpoint()
+    await ledger.add()
+    expect(second.memoryBytes).toBeLessThan(small)
+    await second.delete()
+    const third = await box.checkpoint()
+    expect(third.memoryBytes).toBeLessThan(small)
+    await ledger.add()
+    await box.rollback(third)
+    expect(await ledger.tell()).toBe(`${Number(told) + 1}`)
+    await third.delete()
+    const [kid] = await box.fork(1)
+    if (!kid) throw new Error('no kid')
+    expect(await (await ledger.in(kid)).add()).toBe(`${Number(told) + 2}`)
+    await kid.kill()
+  }
+  await box.rollback(first)
+  expect(await ledger.tell()).toBe('0')
+  await box.kill({ checkpoints: true })
+})
+
 interface Node {
   readonly checkpoint: Checkpoint
   readonly told: string
