@@ -57,12 +57,14 @@ static int bind_it(struct making *making, size_t handle)
                : result;
 }
 
+/* With room for all who wait, also when the program has made room for fewer since. */
 static int listen_on(struct making *making, size_t handle)
 {
     const struct kept_inet *kept = kept_of(making, handle);
+    const int most = kept->backlog > (int)kept->waiting ? kept->backlog : (int)kept->waiting;
     int result = inet_options_set(&kept->options, fd_of(making, handle));
 
-    return result < 0 ? result : listen(fd_of(making, handle), kept->backlog) < 0 ? -errno : 0;
+    return result < 0 ? result : listen(fd_of(making, handle), most) < 0 ? -errno : 0;
 }
 
 /* ---- connections ---- */
@@ -223,6 +225,9 @@ static int finish(struct making *making, size_t handle)
     const int fd = fd_of(making, handle);
     int result = inet_options_set(&kept->options, fd);
 
+    if (result == 0 && kept->listens && listen(fd, kept->backlog) < 0) {
+        return -errno;
+    }
     if (result == 0 &&
         (fchown(fd, kept->uid, kept->gid) < 0 || fcntl(fd, F_SETFL, image->flags & O_NONBLOCK) < 0)) {
         return -errno;

@@ -201,6 +201,12 @@ static int make_connection(struct making *making, size_t handle)
 
 /* ---- names, and what listens ---- */
 
+/* The program may have made room for fewer when they waited already. */
+static unsigned most_waiting(const struct kept_unix *kept)
+{
+    return kept->waiting_count > kept->backlog ? (unsigned)kept->waiting_count : kept->backlog;
+}
+
 /* The real names; what is connected has its own already. */
 static int make_named(struct making *making, size_t handle)
 {
@@ -216,7 +222,7 @@ static int make_named(struct making *making, size_t handle)
     int result = name_bind(&making->names, *fd, &kept->name, kept->tree, kept->path, &making->bound[handle]);
     return result < 0 || !kept->listens
                ? result
-               : deputy_listen(&making->deputies, &kept->credentials, *fd, kept->backlog);
+               : deputy_listen(&making->deputies, &kept->credentials, *fd, most_waiting(kept));
 }
 
 static size_t find_waiting(const struct making *making, size_t listener, uint64_t inode)
@@ -230,7 +236,7 @@ static size_t find_waiting(const struct making *making, size_t listener, uint64_
     return SIZE_MAX;
 }
 
-/* They connect again, in the order in which they wait. */
+/* They connect again, in the order in which they wait; nobody waits for room. */
 static int make_waiting(struct making *making, size_t handle)
 {
     const struct kept_unix *kept = kept_of(making, handle);
@@ -246,10 +252,16 @@ static int make_waiting(struct making *making, size_t handle)
         const struct credentials *credentials = &process->threads[0].credentials;
         const struct ucred who = {
             .pid = process->pid, .uid = credentials->uids[1], .gid = credentials->gids[1]};
-        result = deputy_connect(&making->deputies, &who, making->revival->opened[client],
-                                making->bound[handle].place, &kept->name.address, kept->name.size);
+        const int fd = making->revival->opened[client];
+        result = fcntl(fd, F_SETFL, O_NONBLOCK) < 0
+                     ? -errno
+                     : deputy_connect(&making->deputies, &who, fd, making->bound[handle].place,
+                                      &kept->name.address, kept->name.size);
     }
-    return result;
+    return result < 0 || most_waiting(kept) == kept->backlog
+               ? result
+               : deputy_listen(&making->deputies, &kept->credentials, making->revival->opened[handle],
+                               kept->backlog);
 }
 
 /* ---- datagrams ---- */

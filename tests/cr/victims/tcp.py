@@ -101,7 +101,9 @@ class Victim:
     def wait(self):
         self.waiting = [socket.socket() for _ in range(2)]
         for client in self.waiting:
+            self.queue.listen(9)
             client.connect((HERE, 7070))
+            self.queue.listen(0)
 
     def change(self):
         for client, accepted in self.pairs:

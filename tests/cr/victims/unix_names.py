@@ -68,6 +68,7 @@ class Victim:
         self.waiting = [socket.socket(UNIX) for _ in range(2)]
         for client in self.waiting:
             client.connect("relative")
+        self.listeners["relative"].listen(0)
         self.unlistened = bound("bound")
         self.fresh = socket.socket(UNIX, socket.SOCK_STREAM)
 
@@ -135,7 +136,9 @@ class Victim:
             accepted.close()
         self.waiting = [socket.socket(UNIX) for _ in range(2)]
         for client in self.waiting:
+            server.listen(5)
             client.connect("relative")
+            server.listen(0)
 
     def verify(self):
         self.check_file()
