@@ -78,6 +78,8 @@ int restore_memory(struct revived *revived);
 int restore_process(struct revived *revived);
 /* restore_credentials.c: filters before there are threads; ids and capabilities of each. */
 int restore_filters(struct revived *revived);
+/* Adds to the batch what is to be run next; the last so many bytes of the data are taken. */
+#define RESTORE_DATA_BYTES 256u
 int restore_credentials(const struct revived *revived, struct inject *inject,
                         const struct credentials *wanted);
 /* restore_signals.c. `restore_pending` and `restore_running_timers` while all signals are blocked. */

@@ -40,19 +40,24 @@ int hand_open(struct hand *hand, struct inject *inject, int pidfd)
     return hand->socket < 0 ? -errno : 0;
 }
 
-void hand_close(struct hand *hand)
+void hand_add_close(struct hand *hand)
 {
     fd_close(&hand->socket);
-    if (!hand->inject->thread->gone) {
-        for (int i = 0; i < 2; i++) {
-            if (hand->sockets[i] >= 0) {
-                inject_add_free(hand->inject, SYS_close, (uint64_t)hand->sockets[i], 0, 0, 0, 0, 0);
-            }
+    for (int i = 0; i < 2; i++) {
+        if (hand->sockets[i] >= 0) {
+            inject_add_free(hand->inject, SYS_close, (uint64_t)hand->sockets[i], 0, 0, 0, 0, 0);
         }
-        inject_run(hand->inject);
-        inject_clear(hand->inject);
     }
     hand->sockets[0] = hand->sockets[1] = -1;
+}
+
+void hand_close(struct hand *hand)
+{
+    hand_add_close(hand);
+    if (!hand->inject->thread->gone) {
+        inject_run(hand->inject);
+    }
+    inject_clear(hand->inject);
 }
 
 static int send_descriptors(const struct hand *hand, const int *fds, size_t count)

@@ -96,7 +96,10 @@ int restore_filters(struct revived *revived)
                        revived->common_filters);
 }
 
-/* ---- the rest ---- */
+/* ---- the rest: calls of one batch, each of which has data of its own ---- */
+
+#define CAPABILITIES_AT (INJECT_DATA_BYTES - RESTORE_DATA_BYTES)
+#define LAST_CAPABILITIES_AT (CAPABILITIES_AT + 64)
 
 static int put_capabilities(struct inject *inject, uint64_t at, uint64_t inheritable, uint64_t permitted,
                             uint64_t effective)
@@ -118,9 +121,12 @@ static int put_capabilities(struct inject *inject, uint64_t at, uint64_t inherit
 static int restore_ids(struct inject *inject, const struct credentials *wanted, bool suid_dumpable)
 {
     const uint64_t data = inject_data(inject);
-    int result =
-        subject_write(inject->subject, data, wanted->groups, wanted->group_count * sizeof *wanted->groups);
+    const size_t bytes = wanted->group_count * sizeof *wanted->groups;
+    int result = bytes > CAPABILITIES_AT ? -E2BIG : 0;
 
+    if (result == 0 && bytes > 0) {
+        result = subject_write(inject->subject, data, wanted->groups, bytes);
+    }
     if (result < 0) {
         return result;
     }
@@ -133,14 +139,14 @@ static int restore_ids(struct inject *inject, const struct credentials *wanted, 
     inject_add(inject, SYS_setresuid, wanted->uids[0], wanted->uids[1], wanted->uids[2], 0, 0, 0);
     inject_add(inject, SYS_setfsgid, wanted->gids[3], 0, 0, 0, 0, 0);
     inject_add(inject, SYS_setfsuid, wanted->uids[3], 0, 0, 0, 0, 0);
-    return inject_run_clear(inject);
+    return 0;
 }
 
 /* What is inherited may be more than what is permitted or bounded, and what is ambient needs both: so in this order. */
 static int restore_capabilities(struct inject *inject, const struct credentials *wanted)
 {
     const uint64_t data = inject_data(inject);
-    int result = put_capabilities(inject, data, wanted->inheritable, ~0ULL, ~0ULL);
+    int result = put_capabilities(inject, data + CAPABILITIES_AT, wanted->inheritable, ~0ULL, ~0ULL);
 
     for (uint64_t capability = 0; capability < CAPABILITIES; capability++) {
         if (wanted->ambient & 1ULL << capability) {
@@ -153,14 +159,13 @@ static int restore_capabilities(struct inject *inject, const struct credentials 
             inject_add_free(inject, SYS_prctl, PR_CAPBSET_DROP, capability, 0, 0, 0, 0);
         }
     }
-    result = result < 0 ? result : inject_run_clear(inject);
-    result = result < 0
-                 ? result
-                 : put_capabilities(inject, data, wanted->inheritable, wanted->permitted, wanted->effective);
+    result = result < 0 ? result
+                        : put_capabilities(inject, data + LAST_CAPABILITIES_AT, wanted->inheritable,
+                                           wanted->permitted, wanted->effective);
     if (wanted->no_new_privileges) {
         inject_add(inject, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
     }
-    return result < 0 ? result : inject_run_clear(inject);
+    return result;
 }
 
 int restore_credentials(const struct revived *revived, struct inject *inject,

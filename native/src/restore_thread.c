@@ -40,7 +40,7 @@ static int restore_turn(const struct turn *turn, pid_t tid)
 static int restore_own(struct puppet *puppet, const struct image_thread *thread)
 {
     struct inject *inject = &puppet->inject;
-    const uint64_t data = inject_data(inject);
+    const uint64_t data = inject_data(inject) + INJECT_DATA_BYTES - RESTORE_DATA_BYTES / 2;
     int result =
         subject_write(inject->subject, data, &thread->alternate_stack, sizeof thread->alternate_stack);
 
@@ -67,10 +67,11 @@ static int restore_own(struct puppet *puppet, const struct image_thread *thread)
     if (thread->rseq) {
         inject_add(inject, SYS_rseq, thread->rseq, thread->rseq_size, 0, thread->rseq_signature, 0, 0);
     }
-    return inject_run_clear(inject);
+    return 0;
 }
 
-/* A change of ids makes the kernel forget some of what a thread has told it: so they come first. */
+/* What it is to do is added to the batch. A change of ids makes the kernel forget some of what a thread has told it: so they
+ * come first. */
 static int restore_state(const struct revived *revived, struct puppet *puppet,
                          const struct image_thread *thread)
 {
@@ -121,6 +122,7 @@ static int restore_other(const struct revived *revived, struct puppet *puppet,
 {
     int result = restore_state(revived, puppet, thread);
 
+    result = result < 0 ? result : inject_run_clear(&puppet->inject);
     result = result < 0 ? result : block_all(puppet, thread);
     return result < 0 ? result : restore_registers(puppet, thread);
 }

@@ -80,7 +80,6 @@ static int bring_open_things(struct revival *revival, struct revived *revived, c
         done(process, terminal_set_foreground(revival, revived), "set foreground", err) < 0) {
         return -1;
     }
-    hand_close(&revived->puppet.hand);
     revival_spend(revival, PART_DESCRIPTORS, &start);
     return 0;
 }
@@ -90,6 +89,7 @@ static int make_itself(struct revival *revival, struct revived *revived, struct 
     const struct image_process *process = revived->image;
     uint64_t start = now_usec();
 
+    hand_add_close(&revived->puppet.hand);
     if (done(process, restore_memory(revived), "restore memory", err) < 0 ||
         done(process, restore_signals(revived), "restore signals", err) < 0 ||
         done(process, restore_threads(revived), "restore threads", err) < 0) {
@@ -214,14 +214,33 @@ static void let_go(struct puppet *puppet)
     puppet_end(puppet);
 }
 
+#define END_TRIES 1000
+#define END_USEC 100
+
+/* One that the others have outlived has ended before they go on. */
+static void let_end(struct puppet *first)
+{
+    const pid_t pid = first->subject.pid;
+
+    let_go(first);
+    for (int i = 0; i < END_TRIES && !thread_has_ended(pid, pid); i++) {
+        usleep(END_USEC);
+    }
+}
+
 void revival_go(struct revival *revival)
 {
     for (size_t i = 0; i < revival->count; i++) {
         struct revived *revived = &revival->processes[i];
+        if (revived->image->threads[0].ended) {
+            let_end(&revived->puppet);
+        }
         for (size_t j = 0; j < revived->thread_count; j++) {
             let_go(&revived->threads[j]);
         }
-        let_go(&revived->puppet);
+        if (!revived->image->threads[0].ended) {
+            let_go(&revived->puppet);
+        }
     }
 }
 
