@@ -9,6 +9,7 @@ import { type EngineClient, EngineError } from '../../packages/daemon/src/engine
 import { useStage } from '../e2e/live-switch/support/stage.js'
 import { connectEngine, heldBy } from '../e2e/support/engine-connection.js'
 import { EngineVictim } from './support/engine-victim.js'
+import { cgroupsOf } from './support/family.js'
 import { Victim } from './support/victim.js'
 
 const stage = useStage({ DELTABOX_PROCESSES: '1' })
@@ -55,10 +56,6 @@ function descendantsOf(pid: number): number[] {
     known.push(...own)
   }
   return found.sort((a, b) => a - b)
-}
-
-function cgroupsOf(sandbox: string): string {
-  return execFileSync('find', ['/sys/fs/cgroup', '-type', 'd', '-name', `*${sandbox}*`], { encoding: 'utf8' })
 }
 
 interface Play {

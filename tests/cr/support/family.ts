@@ -1,5 +1,5 @@
 /** All processes of a family as the host sees them: those of its sandboxes, and what the engine keeps for itself. */
-import { execFileSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import path from 'node:path'
 import type { TestDaemon } from '../../e2e/support/daemon.js'
@@ -83,9 +83,10 @@ function relative(pid: number): Relative[] {
   }
 }
 
+/** Those of other sandboxes come and go while it is looked for. */
 export function cgroupsOf(sandbox: string): string[] {
-  const found = execFileSync('find', ['/sys/fs/cgroup', '-type', 'd', '-name', `*${sandbox}*`], {
+  const { stdout } = spawnSync('find', ['/sys/fs/cgroup', '-type', 'd', '-name', `*${sandbox}*`], {
     encoding: 'utf8',
   })
-  return found.split('\n').filter((line) => line !== '')
+  return stdout.split('\n').filter((line) => line !== '')
 }
