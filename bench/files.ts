@@ -1,7 +1,6 @@
 /** What a checkpoint, a rollback and a fork of files cost, and what the cost grows with. Reads its bounds from SPECIFICATION.md. */
-import { readFileSync } from 'node:fs'
 import type { CommandHandle, Sandbox } from 'deltabox'
-import { print, printMachine, type Row, repeat, summary, timed, withOwnDaemon } from './measure.js'
+import { print, printMachine, promised, type Row, repeat, summary, timed, withOwnDaemon } from './measure.js'
 
 type Sdk = typeof import('deltabox')
 
@@ -16,16 +15,9 @@ const LARGE_TREE = short ? 5_000 : 50_000
 const rows: Row[] = []
 const broken: string[] = []
 
-function bounds(): Map<string, number> {
-  const text = readFileSync(new URL('../SPECIFICATION.md', import.meta.url), 'utf8')
-  const found = text.matchAll(/^\| `([a-z-]+)` .*\|\s*([\d.]+) \|$/gm)
-  return new Map([...found].map(([, name, bound]) => [name ?? '', Number(bound)]))
-}
-
 function compare(promise: string, what: string, large: readonly number[], small: readonly number[]): void {
   const ratio = summary('', large).median / summary('', small).median
-  const bound = bounds().get(promise)
-  if (bound === undefined) throw new Error(`SPECIFICATION.md promises nothing about ${promise}`)
+  const bound = promised(promise)
   if (!(ratio <= bound * MARGIN)) broken.push(`${promise}: ${ratio.toFixed(2)}, promised ${bound}`)
   rows.push({ what: `${promise}: ${what}`, median: ratio, p95: bound, unit: 'x' })
 }

@@ -1,5 +1,5 @@
 /** What every benchmark needs: a daemon of its own, medians, the machine. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { cpus, loadavg, release, tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -15,6 +15,14 @@ export function summary(what: string, samples: readonly number[], unit = 'ms'): 
   const at = (share: number): number =>
     sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
   return { what, median: at(0.5), p95: at(0.95), unit }
+}
+
+/** What SPECIFICATION.md bounds it by. */
+export function promised(name: string): number {
+  const text = readFileSync(new URL('../SPECIFICATION.md', import.meta.url), 'utf8')
+  const bound = new RegExp(`^\\| \`${name}\` .*\\|\\s*([\\d.]+) \\|$`, 'm').exec(text)?.[1]
+  if (bound === undefined) throw new Error(`SPECIFICATION.md promises nothing about ${name}`)
+  return Number(bound)
 }
 
 export async function timed(action: () => Promise<unknown>): Promise<number> {
