@@ -167,7 +167,7 @@ static int capture_memory(struct image_process *process, struct sandbox *sandbox
                        has_origin ? &origin : NULL, obstacles, err) < 0) {
         return -1;
     }
-    if (process->memory.grows) {
+    if (has_origin && process->memory.grows) {
         strcpy(process->origin, lineage->image);
         process->origin_pid = before->pid;
         process->generation = before->generation + 1;

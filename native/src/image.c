@@ -123,8 +123,10 @@ void image_add(struct image *image)
 
 int image_complete(struct image *image, struct err *err)
 {
-    while (!image->failure && image->built < image->process_count) {
-        build_some(next_incomplete(), UINT64_MAX);
+    struct image *next;
+
+    while (!image->failure && image->built < image->process_count && (next = next_incomplete())) {
+        build_some(next, UINT64_MAX);
     }
     if (image->failure) {
         return err_set(err, ERR_NO_IMAGE, "its processes could not be kept: %s", image->failure);
