@@ -18,13 +18,13 @@ class Node:
         for i in range(WIDTHS[depth] if depth < len(WIDTHS) else 0):
             self.children.append(born(f"{name}.{i}", depth + 1))
 
-    def tell(self, *_):
+    def tell(self):
         lines = [os.getpid(), os.getppid(), os.getpgrp(), os.getsid(0), self.count, self.text == self.name * 1000]
         with open(f"{PLACE}/{self.name}.new", "w") as file:
             file.write(" ".join(map(str, lines)) + "\n" + " ".join(map(str, self.children)))
         os.rename(f"{PLACE}/{self.name}.new", f"{PLACE}/{self.name}")
 
-    def change(self, *_):
+    def change(self):
         self.count += 1
         self.text = self.text[::-1] + "x"
 
@@ -35,12 +35,10 @@ def born(name, depth):
         return pid
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
     node = Node(name, depth)
-    signal.signal(signal.SIGUSR1, node.tell)
-    signal.signal(signal.SIGUSR2, node.change)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1, signal.SIGUSR2})
     node.tell()
+    actions = {signal.SIGUSR1: node.tell, signal.SIGUSR2: node.change}
     while True:
-        signal.pause()
+        actions[signal.sigwait(actions)]()
 
 
 def told(name):
