@@ -16,7 +16,6 @@ export default defineConfig({
         },
       },
       {
-        // Of what is being tried out: not among the tests that a change has to pass.
         test: {
           name: 'processes',
           include: ['tests/cr/**/*.test.ts'],

@@ -232,7 +232,7 @@ execFileSync('gcc', [
   fileURLToPath(new URL('fork.c', import.meta.url)),
 ])
 try {
-  await withOwnDaemon(measure, { DELTABOX_PROCESSES: '1' })
+  await withOwnDaemon(measure)
 } finally {
   for (const child of outsiders) child.kill()
   rmSync(directory, { recursive: true, force: true })

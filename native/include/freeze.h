@@ -40,7 +40,8 @@ struct subject {
     struct thread *threads;
     size_t thread_count;
     int pidfd;
-    int memory; /* /proc/PID/mem */
+    int memory;   /* /proc/PID/mem */
+    bool runs_on; /* it cannot be stopped, and was said to be an obstacle */
 };
 
 struct frozen {
@@ -57,9 +58,12 @@ struct obstacle {
     char reason[96];
 };
 
+#define OBSTACLES_MAX 64
+
 struct obstacles {
     struct obstacle *list;
     size_t count;
+    size_t more;  /* that the list has no room for */
     bool lasting; /* waiting a moment would not help */
 };
 
@@ -68,7 +72,11 @@ __attribute__((format(printf, 5, 6))) void obstacle_add(struct obstacles *obstac
                                                         const struct subject *subject, const char *object,
                                                         bool lasting, const char *reason, ...);
 
-/* Returns 0, or -1 with err or at least one obstacle; then nothing is frozen. */
+/* The same of a descriptor. */
+void obstacle_add_descriptor(struct obstacles *obstacles, const struct subject *subject, int number,
+                             const char *link, bool lasting, const char *reason);
+/* Returns 0, or -1 with err or at least one obstacle; then nothing is frozen. What can never be stopped is an obstacle
+ * that leaves the rest frozen, so that all that stands in the way of a checkpoint can be looked for. */
 int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles,
            struct err *err);
 /* Whether anybody is in it beside its init. */

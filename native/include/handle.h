@@ -78,7 +78,8 @@ int seen_again(const struct seen *seen, struct seen *now);
 /* The number after `key` in its fdinfo; 0 when it is not there. */
 uint64_t seen_number(const struct seen *seen, const char *key, int base);
 /* The handle of a description that `order` compares with: 0 the same, 1 less, 2 greater, as kcmp does. SIZE_MAX when it
- * is not known, or cannot be compared. */
+ * is not known, or cannot be compared; HANDLE_REFUSED when it is an obstacle. */
+#define HANDLE_REFUSED (SIZE_MAX - 1)
 typedef long description_order(const struct known_description *known, const void *with);
 size_t handle_find(const struct image *image, description_order *order, const void *with);
 /* A handle that no descriptor leads to, for what is only mapped. */

@@ -194,6 +194,7 @@ struct image_process {
     mode_t umask;
     int dumpable;
     int no_huge_pages, no_new_code, merges, reaps_orphans; /* as prctl gives and takes them */
+    unsigned barriers;                                     /* that it has registered with membarrier */
     int oom_score_adjust;
     unsigned core_filter;
     struct image_descriptor *descriptors;

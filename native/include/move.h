@@ -51,6 +51,13 @@ struct mapping {
     struct description *description;
 };
 
+/* A descriptor of a file of an earlier tree that has no name any more: it stays what it is. */
+struct left {
+    size_t unit;
+    int fd;
+    struct description *description;
+};
+
 #define MAPPING_LOOKS 7
 
 struct place {
@@ -133,6 +140,8 @@ struct move {
     size_t unit_count;
     struct holder *holders;
     size_t holder_count;
+    struct left *lefts;
+    size_t left_count;
     struct mapping *mappings;
     size_t mapping_count;
     struct place *places;
@@ -146,7 +155,8 @@ struct move {
     bool watches_unknown; /* a watched inode's name has to be looked for first */
 };
 
-/* collect.c: looks at every frozen process. 0, or -1 with err or obstacles. */
+/* collect.c: looks at every frozen process. 0, also with obstacles that last: what more there is is looked for. -1 with
+ * err, or with obstacles that will pass. */
 int move_collect(struct move *move, struct err *err);
 void move_forget(struct move *move);
 /* What the link `path` of /proc leads to; NULL when that lies in none of the old trees. Returns -1 with errno. */
@@ -158,6 +168,8 @@ const char *move_path_inside(const struct move_tree *tree, const char *path);
 /* Which of the old trees a descriptor of the engine's leads into; tree_count when into none. */
 size_t move_tree_of(const struct move *move, int fd);
 bool is_same_description(int a, int b);
+/* Whether it is a regular file of an overlay that is none of the old trees. */
+bool is_left(const struct move *move, int fd);
 /* Calls `each` until it fails. */
 int move_each(struct move *move, int (*each)(struct move *, struct description *, struct err *),
               struct err *err);
@@ -180,8 +192,7 @@ void move_close_new(struct move *move);
 void move_close_all(struct move *move);
 
 /* deliver.c: brings the new descriptions into the processes, and puts them in the old ones' places. */
-/* `all`: those too that get nothing. */
-int move_enter(struct move *move, bool all, struct err *err);
+int move_enter(struct move *move, struct err *err);
 int move_leave(struct move *move, struct err *err);
 int move_deliver(struct move *move, bool old, struct err *err);
 int move_swap(struct move *move, bool old, struct err *err);
@@ -196,8 +207,8 @@ int maps_collect(struct move *move, size_t unit, struct err *err);
 void maps_add_looks(struct inject *inject, const struct mapping *mapping);
 
 /* locks.c */
-int locks_parse(struct move *move, struct description *description, const struct holder *holder,
-                const char *fdinfo);
+void locks_parse(struct move *move, struct description *description, const struct holder *holder,
+                 const char *fdinfo);
 /* flock and OFD locks belong to the description: taken by the engine. */
 int locks_take(struct description *description);
 /* One of them. 0 or -errno. */
@@ -208,8 +219,8 @@ int locks_pass(const struct description *description, int from, int to);
 int locks_add_call(struct inject *inject, const struct lock *lock, uint64_t at);
 
 /* watches.c */
-int watches_collect(struct move *move, struct subject *subject, int fd,
-                    const char *fdinfo); /* takes fd over */
+/* Takes fd over. */
+void watches_collect(struct move *move, struct subject *subject, int number, int fd, const char *fdinfo);
 void watches_free(struct move *move);
 /* Sets `watches_unknown`; everything is frozen and collected. */
 void watches_know(struct move *move);

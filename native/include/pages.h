@@ -6,7 +6,7 @@
 #include "ranges.h"
 
 /* Pages that belong to processes alone: neither those of files nor the kernel's page of zeros. */
-int pages_own(pid_t pid, struct ranges *own);
+int pages_own(pid_t pid, struct ranges *own, struct ranges *guards);
 /* Those of them that were written since they were protected, and all that never were. */
 int pages_written(pid_t pid, struct ranges *written);
 /* From here on writing is noticed. */

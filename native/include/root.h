@@ -6,6 +6,8 @@
 
 /* Where inside lies what is held for the sandbox from trees it has left; see held.c. */
 #define ROOT_HELD "dev/deltabox"
+/* In it: what tells a program that it is another copy. A link leads there from /run/deltabox. */
+#define ROOT_GENERATION "generation"
 
 /* Gives a new cell a bare root with proc, devices and the like, and nothing of the host's. After a failure of this or the
  * next the cell is unusable and must be destroyed. */

@@ -9,6 +9,7 @@
 
 #include "fd.h"
 #include "inject.h"
+#include "root.h"
 
 static void *grown(void *list, size_t count, size_t size)
 {
@@ -25,6 +26,7 @@ struct line {
     unsigned long long start, end, offset, inode;
     unsigned major, minor;
     char access[5];
+    unsigned key; /* that protects it */
     const char *name;
 };
 
@@ -60,14 +62,16 @@ static unsigned parse_looks(const char *flags)
     return found;
 }
 
-/* Memory of a device, of huge pages by file system, sealed memory: each would need its own way. */
-static const char *why_not(const char *flags)
+/* Memory of a device, of huge pages by file system, sealed memory: each would need its own way. The kernel itself has a key
+ * for what may only be executed. */
+static const char *why_not(const struct line *line, const char *flags)
 {
-    return strstr(flags, " io") || strstr(flags, " pf") ? "it maps a device"
-           : strstr(flags, " ht")                       ? "it maps huge pages of a file system"
-           : strstr(flags, " sl")                       ? "it has sealed memory"
-           : strstr(flags, " ss")                       ? "it has a shadow stack"
-                                                        : NULL;
+    return line->key != 0 && line->access[0] == 'r'       ? "it has a memory protection key"
+           : strstr(flags, " io") || strstr(flags, " pf") ? "it maps a device"
+           : strstr(flags, " ht")                         ? "it maps huge pages of a file system"
+           : strstr(flags, " sl")                         ? "it has sealed memory"
+           : strstr(flags, " ss")                         ? "it has a shadow stack"
+                                                          : NULL;
 }
 
 /* Files are told apart by device and inode; opened only where somebody has to map them anew. */
@@ -97,6 +101,12 @@ static bool is_memory(const struct line *line)
            strncmp(line->name, "/SYSV", 5) == 0;
 }
 
+/* It is another one after a rollback, and whoever only reads it is to see that. */
+static bool is_generation(const struct line *line)
+{
+    return strcmp(line->name, "/" ROOT_HELD "/" ROOT_GENERATION) == 0 && line->access[1] != 'w';
+}
+
 /* 1 with a reason when it cannot be kept. */
 static int add_area(struct memory *memory, uint64_t injected, const struct line *line, const char *flags,
                     const char **reason)
@@ -123,7 +133,7 @@ static int add_area(struct memory *memory, uint64_t injected, const struct line 
     if (is_kernels(line)) {
         area.kind = AREA_KERNEL;
         snprintf(area.name, sizeof area.name, "%s", line->name);
-    } else if ((*reason = why_not(flags))) {
+    } else if ((*reason = why_not(line, flags))) {
         return 1;
     } else if (line->inode != 0 || is_memory(line)) { /* the first of System V has the number 0 */
         area.may_write = strstr(flags, " mw") != NULL;
@@ -131,7 +141,8 @@ static int add_area(struct memory *memory, uint64_t injected, const struct line 
             *reason = "it maps a copy of shared memory";
             return 1;
         }
-        area.kind = area.shared && (area.may_write || is_memory(line)) ? AREA_SHARED : AREA_FILE;
+        const bool is_shared = area.shared && (area.may_write || is_memory(line));
+        area.kind = is_shared || is_generation(line) ? AREA_SHARED : AREA_FILE;
         if (area.kind == AREA_FILE) {
             area.file = find_file(memory, line);
         }
@@ -161,7 +172,10 @@ int areas_capture(struct memory *memory, const struct subject *subject, const st
             }
         } else if ((text[0] >= '0' && text[0] <= '9') || (text[0] >= 'a' && text[0] <= 'f')) {
             strcpy(head, text);
+            line.key = 0;
             parse_line(head, &line);
+        } else {
+            sscanf(text, "ProtectionKey: %u", &line.key);
         }
     }
     if (file) {
@@ -178,7 +192,7 @@ struct ranges areas_private(const struct memory *memory)
     struct ranges all = {0};
 
     for (size_t i = 0; i < memory->area_count; i++) {
-        if (memory->areas[i].kind != AREA_KERNEL && !memory->areas[i].shared) {
+        if (memory->areas[i].kind < AREA_SHARED && !memory->areas[i].shared) {
             ranges_append(&all, memory->areas[i].start, memory->areas[i].end);
         }
     }

@@ -17,9 +17,10 @@
 #include "template.h"
 #include "terminal.h"
 
-#define GET_NO_NEW_CODE 66   /* PR_GET_MDWE, since Linux 6.3 */
-#define GET_MERGES 68        /* PR_GET_MEMORY_MERGE, since Linux 6.4 */
-#define STATUS_MAX (1 << 20) /* the groups alone may be 65536 */
+#define GET_NO_NEW_CODE 66    /* PR_GET_MDWE, since Linux 6.3 */
+#define GET_MERGES 68         /* PR_GET_MEMORY_MERGE, since Linux 6.4 */
+#define GET_BARRIERS (1 << 9) /* MEMBARRIER_CMD_GET_REGISTRATIONS, since Linux 6.3 */
+#define STATUS_MAX (1 << 20)  /* the groups alone may be 65536 */
 
 /* ---- what /proc tells ---- */
 
@@ -129,11 +130,13 @@ static int ask_process(struct image_process *process, struct inject *inject)
         inject_add_free(inject, SYS_prctl, (uint64_t)number_options[i], 0, 0, 0, 0, 0);
     }
     inject_add(inject, SYS_prctl, PR_GET_CHILD_SUBREAPER, data, 0, 0, 0, 0);
+    size_t barriers = inject_add_free(inject, SYS_membarrier, GET_BARRIERS, 0, 0, 0, 0, 0);
     size_t brk = inject_add(inject, SYS_brk, 0, 0, 0, 0, 0, 0);
     int result = inject_run(inject);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         *numbers[i] = inject->calls[i].result > 0 ? (int)inject->calls[i].result : 0;
     }
+    process->barriers = inject->calls[barriers].result > 0 ? (unsigned)inject->calls[barriers].result : 0;
     process->memory.map.brk = (uint64_t)inject->calls[brk].result;
     inject_clear(inject);
     return result < 0
@@ -181,6 +184,17 @@ static int done(const struct subject *subject, int result, const char *step, str
     return result < 0 ? err_system(err, -result, step, "process %d", subject->inner) : 0;
 }
 
+/* Another thread of it has been entered by itself, and is an obstacle. */
+static bool acts_apart(const struct move *move, const struct subject *subject)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < move->unit_count; i++) {
+        count += move->units[i].subject == subject;
+    }
+    return count > 1;
+}
+
 static int capture_process(struct image *image, struct image_process *process, struct move *move,
                            struct unit *unit, struct obstacles *obstacles, struct err *err)
 {
@@ -196,8 +210,13 @@ static int capture_process(struct image *image, struct image_process *process, s
         handles_capture(image, process, move, unit, obstacles, err) < 0 ||
         done(subject, 0, "look at descriptors", err) < 0 ||
         done(subject, look_at_process(process, move, unit), "look at process", err) < 0 ||
-        done(subject, ask_process(process, unit->inject), "ask process", err) < 0 ||
-        done(subject, threads_capture(process, subject, unit->inject, obstacles), "look at threads", err) <
+        done(subject, ask_process(process, unit->inject), "ask process", err) < 0) {
+        return -1;
+    }
+    if (acts_apart(move, subject)) {
+        return 0;
+    }
+    if (done(subject, threads_capture(process, subject, unit->inject, obstacles), "look at threads", err) <
             0 ||
         done(subject, signals_capture(process, subject, unit->inject, obstacles), "look at signals", err) <
             0) {
@@ -273,8 +292,6 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
     result = result < 0 ? result : terminals_capture(image, move, obstacles, err);
     result = result < 0 ? result : ipc_check(move->sandbox->cell, obstacles, err);
     result = result < 0 ? result : segments_capture(image, move->sandbox->cell, obstacles, err);
-    if (result == 0 && obstacles->count == 0) {
-        result = handles_complete(image, move, obstacles, err);
-    }
+    result = result < 0 ? result : handles_complete(image, move, obstacles, err);
     return result < 0 || obstacles->count > 0 ? -1 : 0;
 }

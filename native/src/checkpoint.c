@@ -27,8 +27,7 @@ struct checkpoint {
     bool searched; /* for watched names, while the sandbox ran */
     bool switched;
     char *image_id;
-    struct image *image;       /* NULL when the processes are not kept */
-    struct obstacles not_kept; /* why */
+    struct image *image;
     uint64_t frozen_at;
     struct out *timings;
 };
@@ -140,7 +139,7 @@ static void close_new(struct checkpoint *this)
 
 static int enter(struct checkpoint *this, struct err *err)
 {
-    return move_enter(&this->move, this->image_id != NULL, err);
+    return move_enter(&this->move, err);
 }
 
 static void leave(struct checkpoint *this)
@@ -152,23 +151,15 @@ static void leave(struct checkpoint *this)
     }
 }
 
-/* What cannot be kept of the processes leaves a checkpoint of the files. */
+/* The obstacles that were met on the way here count as well. */
 static int keep_processes(struct checkpoint *this, struct err *err)
 {
-    if (!this->image_id) {
-        return 0;
-    }
     this->image = calloc(1, sizeof *this->image);
     if (!this->image) {
         die("out of memory");
     }
     snprintf(this->image->id, sizeof this->image->id, "%s", this->image_id);
-    if (capture(this->image, &this->move, &this->not_kept, err) == 0) {
-        return 0;
-    }
-    image_free(this->image);
-    this->image = NULL;
-    return this->not_kept.count > 0 ? 0 : -1;
+    return capture(this->image, &this->move, &this->move.obstacles, err);
 }
 
 static void forget_processes(struct checkpoint *this)
@@ -328,9 +319,9 @@ static void commit(struct checkpoint *this)
     this->chain = (struct chain){0};
 }
 
-static void out_obstacles(struct out *out, const char *key, const struct obstacles *obstacles)
+static void out_obstacles(struct out *out, const struct obstacles *obstacles)
 {
-    out_text(out, key);
+    out_text(out, "objects");
     out_list(out);
     for (size_t i = 0; i < obstacles->count; i++) {
         const struct obstacle *obstacle = &obstacles->list[i];
@@ -342,6 +333,7 @@ static void out_obstacles(struct out *out, const char *key, const struct obstacl
         out_end(out);
     }
     out_end(out);
+    out_key_uint(out, "more", obstacles->more);
 }
 
 static void reply_obstacles(const struct reply_to *to, const struct obstacles *obstacles)
@@ -352,7 +344,7 @@ static void reply_obstacles(const struct reply_to *to, const struct obstacles *o
     const struct obstacle *first = &obstacles->list[0];
     err_set(&err, obstacles->lasting ? ERR_REFUSED : ERR_UNSETTLED, "%s (%d): %s: %s", first->command,
             first->pid, first->object, first->reason);
-    out_obstacles(&more, "objects", obstacles);
+    out_obstacles(&more, obstacles);
     reply_error_with(to, &err, &more);
     out_free(&more);
 }
@@ -397,7 +389,6 @@ static void checkpoint_free(struct checkpoint *this)
     free(this->head);
     free(this->image_id);
     forget_processes(this);
-    obstacles_free(&this->not_kept);
 }
 
 /* What is on its way into the sandbox on our behalf arrives first. What is inside may keep it waiting, but not us. */
@@ -416,22 +407,18 @@ static void reply_image(struct checkpoint *this, struct out *ok)
     struct image *image = this->image;
     uint64_t bytes = 0;
 
-    if (image && image->process_count == 0) { /* the files are all there is */
-        forget_processes(this);
-        image = NULL;
-    }
-    out_key_bool(ok, "kept", image != NULL);
-    out_obstacles(ok, "notKept", &this->not_kept);
-    if (!image) {
-        return;
-    }
     for (size_t i = 0; i < image->process_count; i++) {
         bytes += image->processes[i].memory.byte_count;
     }
+    out_key_uint(ok, "processes", image->process_count);
     out_key_uint(ok, "memoryBytes", bytes);
-    image->fault = fault_asked() ? strdup(fault_asked()) : NULL;
-    image_add(image);
-    this->image = NULL;
+    if (image->process_count == 0) { /* the files are all there is */
+        forget_processes(this);
+    } else {
+        image->fault = fault_asked() ? strdup(fault_asked()) : NULL;
+        image_add(image);
+        this->image = NULL;
+    }
 }
 
 static int take_checkpoint(struct checkpoint *this, struct request *request, struct err *err)
@@ -453,18 +440,15 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
         result = run_steps(this, err);
     }
     if (result == 0) {
-        size_t processes = this->move.frozen.count, files = this->move.description_count;
+        size_t files = this->move.description_count;
         commit(this);
         out_key_bool(&request->ok, "unchanged", false);
-        out_key_uint(&request->ok, "processes", processes);
         out_key_uint(&request->ok, "files", files);
         out_text(&request->ok, "timings");
         out_map(&request->ok);
         out_raw(&request->ok, timings.data, timings.len);
         out_end(&request->ok);
-        if (this->image_id) {
-            reply_image(this, &request->ok);
-        }
+        reply_image(this, &request->ok);
     }
     out_free(&timings);
     return result;
@@ -476,7 +460,7 @@ static int parse(struct checkpoint *this, item args, struct err *err)
     bool merged = item_get(args, "layers") != NULL;
 
     if (arg_string(args, "head", &this->head, err) < 0 ||
-        arg_optional_string(args, "image", &this->image_id, err) < 0 ||
+        arg_string(args, "image", &this->image_id, err) < 0 ||
         (merged && arg_chain(args, "layers", &below, err) < 0)) {
         return -1;
     }
@@ -509,8 +493,7 @@ int op_sandbox_checkpoint(struct request *request, struct err *err)
     }
     if (parse(&this, request->args, err) < 0) {
         result = -1;
-    } else if (!fault_asked() && is_unchanged(this.sandbox) &&
-               (!this.image_id || !sandbox_has_processes(this.sandbox))) {
+    } else if (!fault_asked() && is_unchanged(this.sandbox) && !sandbox_has_processes(this.sandbox)) {
         out_key_bool(&request->ok, "unchanged", true);
         result = OP_DONE;
     } else if (take_checkpoint(&this, request, err) == 0) {

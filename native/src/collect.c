@@ -4,11 +4,13 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "fd.h"
 #include "file.h"
@@ -259,53 +261,49 @@ static bool is_one_of(const struct subject *subject, const char *const *programs
 }
 
 /* These use fts(3), which goes back up by ".." and gives up unless that is the very directory it came from. */
-static int check_walker(struct move *move, const struct unit *unit, const struct description *description)
+static void check_walker(struct move *move, const struct unit *unit, const struct description *description)
 {
     static const char *const programs[] = {"rm", "chmod", "chown", "chgrp", "chcon",
                                            "du", "find",  "grep",  NULL};
 
-    if (!S_ISDIR(description->st.st_mode) || !is_one_of(unit->subject, programs)) {
-        return 0;
+    if (S_ISDIR(description->st.st_mode) && is_one_of(unit->subject, programs)) {
+        obstacle_add(&move->obstacles, unit->subject, description->was, false,
+                     "it walks through a tree and would lose its way");
     }
-    obstacle_add(&move->obstacles, unit->subject, description->was, false,
-                 "it walks through a tree and would lose its way");
-    return -1;
 }
 
 /* These look at a file, open it, and leave it out if it is another one then. While one is open, that is over. */
-static int check_copier(struct move *move, size_t index)
+static void check_copier(struct move *move, size_t index)
 {
     static const char *const programs[] = {"cp", "install", NULL};
     const struct unit *unit = &move->units[index];
 
     if (!is_one_of(unit->subject, programs)) {
-        return 0;
+        return;
     }
     for (size_t i = 0; i < move->holder_count; i++) {
         if (move->holders[i].unit == index && S_ISREG(move->holders[i].description->st.st_mode)) {
-            return 0;
+            return;
         }
     }
     obstacle_add(&move->obstacles, unit->subject, "the file it copies next", false,
                  "it is between looking at the file and opening it");
-    return -1;
 }
 
 /* ---- descriptors ---- */
 
 /* What is neither a file nor can go on as it is. */
-static int check_socket(struct move *move, const struct unit *unit, int infos, const char *name,
-                        const char *link)
+static void check_socket(struct move *move, const struct unit *unit, int infos, const char *name,
+                         const char *link)
 {
     static struct fdinfo info;
 
     if (read_fdinfo(infos, name, &info) == 0 && number_after(info.text, "scm_fds:", 10) > 0) {
-        obstacle_add(&move->obstacles, unit->subject, link, false,
-                     "descriptors that nobody has received yet are on their way through it");
-        return -1;
+        obstacle_add_descriptor(&move->obstacles, unit->subject, atoi(name), link, false,
+                                "descriptors that nobody has received yet are on their way through it");
+        return;
     }
     held_collect_socket(move, unit, atoi(name));
-    return 0;
 }
 
 static int check_other(struct move *move, const struct unit *unit, int infos, const char *name,
@@ -314,19 +312,52 @@ static int check_other(struct move *move, const struct unit *unit, int infos, co
     static struct fdinfo info;
 
     if (strncmp(link, "socket:", 7) == 0) {
-        return check_socket(move, unit, infos, name, link);
+        check_socket(move, unit, infos, name, link);
     } else if (strcmp(link, "anon_inode:inotify") == 0) {
         int result = read_fdinfo(infos, name, &info);
         int fd = result < 0 ? result : pidfd_getfd(unit->pidfd, atoi(name), 0);
-        return fd >= 0 ? watches_collect(move, unit->subject, fd, info.text)
-                       : err_system(err, result < 0 ? -result : errno, "look at descriptor", "%d/%s",
-                                    unit->subject->inner, name);
-    } else if (strcmp(link, "anon_inode:[io_uring]") == 0 || strcmp(link, "anon_inode:[fanotify]") == 0) {
-        obstacle_add(&move->obstacles, unit->subject, link, true, "it may hold files of its own");
-    } else {
-        return 0;
+        if (fd < 0) {
+            return err_system(err, result < 0 ? -result : errno, "look at descriptor", "%d/%s",
+                              unit->subject->inner, name);
+        }
+        watches_collect(move, unit->subject, atoi(name), fd, info.text);
     }
-    return -1;
+    return 0;
+}
+
+bool is_left(const struct move *move, int fd)
+{
+    struct stat st;
+    struct statfs fs;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fstatfs(fd, &fs) == 0 &&
+           fs.f_type == OVERLAYFS_SUPER_MAGIC && move_tree_of(move, fd) == move->tree_count;
+}
+
+/* Only who looks at what processes have needs to know of it. */
+static void collect_left(struct move *move, size_t index, const char *name, const char *link,
+                         const struct fdinfo *info)
+{
+    cleanup_fd fd = pidfd_getfd(move->units[index].pidfd, atoi(name), 0);
+
+    if (!is_left(move, fd)) {
+        return;
+    }
+    struct description *description = calloc(1, sizeof *description);
+    if (!description || !(description->was = strdup(link))) {
+        die("out of memory");
+    }
+    fstat(fd, &description->st);
+    description->old = fd_steal(&fd);
+    description->new = -1;
+    description->flags = info->flags;
+    description->position = info->position;
+    description->inode = info->inode;
+    move->lefts = grown(move->lefts, move->left_count, sizeof *move->lefts);
+    move->lefts[move->left_count++] =
+        (struct left){.unit = index, .fd = atoi(name), .description = description};
+    const struct holder holder = {.unit = index, .fd = atoi(name), .description = description};
+    locks_parse(move, description, &holder, info->text);
 }
 
 static int collect_descriptor(struct move *move, size_t index, int links, int infos, const char *name,
@@ -338,8 +369,9 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
     ssize_t len = readlinkat(links, name, link, sizeof link - 1);
 
     if (len < 0 && errno == ENAMETOOLONG) {
-        obstacle_add(&move->obstacles, unit->subject, name, true, "the path of an open file is too long");
-        return -1;
+        obstacle_add_descriptor(&move->obstacles, unit->subject, atoi(name), "a file", true,
+                                "its path is too long");
+        return 0;
     }
     if (len < 0) {
         return err_system(err, errno, "look at descriptor", "%d/%s", unit->subject->inner, name);
@@ -355,8 +387,13 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
     struct move_tree *tree = tree_of_mount(move, info.mount_id);
     if (!tree) { /* a device, /proc, or a file of an earlier tree that has no name or is held */
         struct stat st;
-        if (move->sandbox->held && fstatat(links, name, &st, 0) == 0 && S_ISFIFO(st.st_mode)) {
+        if (fstatat(links, name, &st, 0) < 0) {
+            return 0;
+        }
+        if (move->sandbox->held && S_ISFIFO(st.st_mode)) {
             held_is_alive(move, &st);
+        } else if (S_ISREG(st.st_mode)) {
+            collect_left(move, index, name, link, &info);
         }
         return 0;
     }
@@ -372,13 +409,12 @@ static int collect_descriptor(struct move *move, size_t index, int links, int in
         .close_on_exec = (info.flags & O_CLOEXEC) != 0,
         .description = description_of(move, (size_t)(tree - move->trees), fd, link, &info),
     };
-    if (check_walker(move, unit, holder->description) < 0) {
-        return -1;
-    }
+    check_walker(move, unit, holder->description);
     if (S_ISFIFO(holder->description->st.st_mode)) {
         held_collect_fifo(move, holder->description);
     }
-    return locks_parse(move, holder->description, holder, info.text);
+    locks_parse(move, holder->description, holder, info.text);
+    return 0;
 }
 
 static int collect_all_descriptors(struct move *move, size_t index, DIR *links, int infos, struct err *err)
@@ -414,7 +450,8 @@ static int collect_descriptors(struct move *move, size_t index, struct err *err)
     }
     int result = collect_all_descriptors(move, index, links, infos, err);
     closedir(links);
-    return result == 0 ? check_copier(move, index) : result;
+    check_copier(move, index);
+    return result;
 }
 
 /* ---- directories ---- */
@@ -493,7 +530,7 @@ static int collect_place(struct move *move, size_t index, bool is_root, struct e
         if (is_root && !thread_is_capable(unit->thread, CAP_SYS_CHROOT)) {
             obstacle_add(&move->obstacles, unit->subject, description->was, true,
                          "it has this root directory and may not change it");
-            return -1;
+            return 0;
         }
         move->places = grown(move->places, move->place_count, sizeof *move->places);
         move->places[move->place_count++] =
@@ -534,7 +571,7 @@ static int collect_subject(struct move *move, struct subject *subject, struct er
         }
         if (own_files && thread != first) {
             obstacle_add(&move->obstacles, subject, "a thread", true, "it has a descriptor table of its own");
-            return -1;
+            continue;
         }
         unit_add(move, subject, thread);
         size_t index = move->unit_count - 1;
@@ -590,7 +627,7 @@ int move_collect(struct move *move, struct err *err)
             return -1;
         }
     }
-    return 0;
+    return move->obstacles.count == 0 || move->obstacles.lasting ? 0 : -1;
 }
 
 static void description_free(struct description *description)
@@ -615,6 +652,12 @@ void move_forget(struct move *move)
     for (size_t i = 0; i < move->unit_count; i++) {
         free(move->units[i].numbers);
     }
+    for (size_t i = 0; i < move->left_count; i++) {
+        description_free(move->lefts[i].description);
+    }
+    free(move->lefts);
+    move->lefts = NULL;
+    move->left_count = 0;
     watches_free(move);
     held_free(move);
     free(move->units);

@@ -82,10 +82,17 @@ static const char *const refused[] = {
     "modify_ldt",
 };
 
-/* Left to the default: programs probe for these and do without. clone3 hides its flags behind a pointer, where no
+/* Left to the default: programs probe for these and do without. What Landlock has done to a process nobody can ask. clone3 hides its flags behind a pointer, where no
  * filter sees them; every C library falls back to clone. */
-static const char *const absent[] = {"io_uring_setup", "io_uring_enter", "io_uring_register",
-                                     "clone3",         "clone",          "socket"};
+static const char *const absent[] = {"io_uring_setup",
+                                     "io_uring_enter",
+                                     "io_uring_register",
+                                     "landlock_create_ruleset",
+                                     "landlock_add_rule",
+                                     "landlock_restrict_self",
+                                     "clone3",
+                                     "clone",
+                                     "socket"};
 
 static const int allowed_families[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK};
 

@@ -185,13 +185,12 @@ static bool is_gone(const struct unit *unit)
     return unit->thread && unit->thread->gone;
 }
 
-int move_enter(struct move *move, bool all, struct err *err)
+int move_enter(struct move *move, struct err *err)
 {
     find_wants(move);
     for (size_t i = 0; i < move->unit_count; i++) {
         struct unit *unit = &move->units[i];
-        if (unit->subject && (all || unit->wanted_count > 0) && !is_gone(unit) && enter(unit, err) < 0 &&
-            has_failed(move, unit, err)) {
+        if (unit->subject && !is_gone(unit) && enter(unit, err) < 0 && has_failed(move, unit, err)) {
             return -1;
         }
     }

@@ -21,6 +21,7 @@
 #define STOP_USEC 8000   /* a thread that has not stopped by then sits in the kernel ... */
 #define TURN_USEC 400000 /* ... or waits for its turn on a processor */
 #define TRIES 4
+#define ROUNDS_MAX 16
 #define PAUSE_USEC 1500
 #define TICK_USEC 10000
 
@@ -32,26 +33,60 @@
 
 /* ---- obstacles ---- */
 
+static bool is_told(const struct obstacles *obstacles, const struct obstacle *obstacle)
+{
+    for (size_t i = 0; i < obstacles->count; i++) {
+        const struct obstacle *told = &obstacles->list[i];
+        if (told->pid == obstacle->pid && strcmp(told->object, obstacle->object) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of two reasons for one thing the first is told. */
 void obstacle_add(struct obstacles *obstacles, const struct subject *subject, const char *object,
                   bool lasting, const char *reason, ...)
 {
+    struct obstacle obstacle = {0};
     va_list args;
 
-    obstacles->list = realloc(obstacles->list, (obstacles->count + 1) * sizeof *obstacles->list);
+    if (subject) {
+        obstacle.pid = subject->inner;
+        memcpy(obstacle.command, subject->command, sizeof obstacle.command);
+    }
+    snprintf(obstacle.object, sizeof obstacle.object, "%s", object);
+    va_start(args, reason);
+    vsnprintf(obstacle.reason, sizeof obstacle.reason, reason, args);
+    va_end(args);
+    obstacles->lasting = obstacles->lasting || lasting;
+    if (is_told(obstacles, &obstacle)) {
+        return;
+    }
+    if (!obstacles->list) {
+        obstacles->list = calloc(OBSTACLES_MAX, sizeof *obstacles->list);
+    }
     if (!obstacles->list) {
         die("out of memory");
     }
-    struct obstacle *obstacle = &obstacles->list[obstacles->count++];
-    memset(obstacle, 0, sizeof *obstacle);
-    if (subject) {
-        obstacle->pid = subject->inner;
-        memcpy(obstacle->command, subject->command, sizeof obstacle->command);
+    if (obstacles->count == OBSTACLES_MAX) {
+        obstacles->more++;
+    } else {
+        obstacles->list[obstacles->count++] = obstacle;
     }
-    snprintf(obstacle->object, sizeof obstacle->object, "%s", object);
-    va_start(args, reason);
-    vsnprintf(obstacle->reason, sizeof obstacle->reason, reason, args);
-    va_end(args);
-    obstacles->lasting = obstacles->lasting || lasting;
+}
+
+void obstacle_add_descriptor(struct obstacles *obstacles, const struct subject *subject, int number,
+                             const char *link, bool lasting, const char *reason)
+{
+    char object[sizeof((struct obstacle *)NULL)->object];
+
+    if (number < 0) {
+        snprintf(object, sizeof object, "%s", link);
+    } else {
+        snprintf(object, sizeof object, "descriptor %d (%s)", number, link);
+    }
+    obstacle_add(obstacles, subject, object, lasting, "%s", reason);
 }
 
 void obstacles_free(struct obstacles *obstacles)
@@ -304,6 +339,22 @@ static struct subject *add_subject(struct frozen *frozen, pid_t pid)
     return subject;
 }
 
+#define CANNOT_STOP (-2)
+
+/* It is let go again: its threads are not ours to look at. */
+static void let_run(struct subject *subject)
+{
+    for (size_t i = 0; i < subject->thread_count; i++) {
+        struct thread *thread = &subject->threads[i];
+        urgency_drop(&thread->urgency, thread->tid);
+        if (thread->stands && !thread->gone) {
+            ptrace(PTRACE_DETACH, thread->tid, 0, 0);
+        }
+    }
+    subject->thread_count = 0;
+    subject->runs_on = true;
+}
+
 /* The kernel says EPERM of a thread that somebody else traces, and of one that is ending. */
 static int seize_failed(const struct subject *subject, pid_t tid, int num, struct obstacles *obstacles)
 {
@@ -322,13 +373,13 @@ static int seize_failed(const struct subject *subject, pid_t tid, int num, struc
     }
     if (tracer > 0) {
         obstacle_add(obstacles, subject, "the process itself", true, "a debugger traces it");
-        return -1;
+        return CANNOT_STOP;
     }
     obstacle_add(obstacles, subject, "the process itself", false, "it cannot be stopped: %s", strerror(num));
     return -1;
 }
 
-/* Returns 1 for a new thread, 0 for none, -1 with an obstacle. */
+/* Returns 1 for a new thread, 0 for none, -1 or CANNOT_STOP with an obstacle. */
 static int seize_thread(struct subject *subject, pid_t tid, struct obstacles *obstacles)
 {
     if (has_thread(subject, tid)) {
@@ -360,7 +411,7 @@ static int seize_threads(struct subject *subject, DIR *tasks, struct obstacles *
     while (found >= 0 && (entry = readdir(tasks))) {
         pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
         int result = tid > 0 ? seize_thread(subject, tid, obstacles) : 0;
-        found = result < 0 ? -1 : found + result;
+        found = result < 0 ? result : found + result;
     }
     return found;
 }
@@ -378,8 +429,12 @@ static int seize_process(struct frozen *frozen, pid_t pid, struct obstacles *obs
     if (!subject) {
         subject = add_subject(frozen, pid);
     }
-    int found = subject ? seize_threads(subject, tasks, obstacles) : 0;
+    int found = subject && !subject->runs_on ? seize_threads(subject, tasks, obstacles) : 0;
     closedir(tasks);
+    if (found == CANNOT_STOP) {
+        let_run(subject);
+        found = 0;
+    }
     return found;
 }
 
@@ -487,10 +542,11 @@ static bool all_stand(struct frozen *frozen, struct obstacles *obstacles)
     return true;
 }
 
-/* Seizes what is there until nothing new appears: only what does not stand yet can make new threads. */
+/* Seizes what is there until nothing new appears: only what does not stand yet can make new threads, and what runs on,
+ * of which enough is known then. */
 static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, struct obstacles *obstacles)
 {
-    int found;
+    int found, rounds = 0;
 
     do {
         struct pids pids = list_pids(sandbox);
@@ -500,8 +556,8 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
             found = result < 0 ? -1 : found + result;
         }
         free(pids.list);
-    } while (found > 0 && await_all(frozen, obstacles));
-    return found != 0 || obstacles->count > 0 || !all_stand(frozen, obstacles) ? -1 : 0;
+    } while (found > 0 && await_all(frozen, obstacles) && (!obstacles->lasting || ++rounds < ROUNDS_MAX));
+    return found < 0 || (found > 0 && rounds < ROUNDS_MAX) || !all_stand(frozen, obstacles) ? -1 : 0;
 }
 
 /* Where a process's first thread has ended, descriptors can be taken out of it by another. */
@@ -514,7 +570,8 @@ static int point_at(struct subject *subject, const struct thread *thread, struct
     if (pidfd < 0) {
         obstacle_add(obstacles, subject, "the process itself", true,
                      "its first thread has ended, and this kernel does not open the others");
-        return -1;
+        let_run(subject);
+        return 0;
     }
     close(subject->pidfd);
     subject->pidfd = pidfd;
@@ -549,7 +606,8 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
     urgency_raise(&thread->urgency, thread->tid);
     if (arch_is_foreign(&thread->regs)) {
         obstacle_add(obstacles, subject, "the process itself", true, "it is a 32-bit program");
-        return -1;
+        let_run(subject);
+        return 0;
     }
     if (read_proc(thread->tid, "status", status, sizeof status) > 0) {
         subject->inner = (pid_t)status_number(status, "\nNStgid:", true);
@@ -571,7 +629,7 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
     set_ticks(true);
     for (int try = 0; freeze_once(frozen, sandbox, obstacles) < 0; try++) {
         thaw(frozen);
-        if (try == TRIES || obstacles->lasting) {
+        if (try == TRIES) {
             return -1;
         }
         set_ticks(true);

@@ -87,6 +87,9 @@ static int complete(const struct seen *seen, struct image_handle *handle)
         if (sscanf(line, "\ntfd: %d events: %x data: %llx", &interest->number, &events, &data) != 3) {
             return -EPROTO;
         }
+        if (!(events & (EPOLLERR | EPOLLHUP))) {
+            return seen_wait(seen, "EPOLLONESHOT has disarmed an entry of it, which was not armed again yet");
+        }
         const struct target target = {.seen = seen,
                                       .slot = {.efd = (uint32_t)seen->number,
                                                .tfd = (uint32_t)interest->number,
@@ -96,7 +99,7 @@ static int complete(const struct seen *seen, struct image_handle *handle)
         if (interest->handle == SIZE_MAX) {
             return seen_refuse(seen, "it waits for something that no process has open");
         }
-        kept->count++;
+        kept->count += interest->handle != HANDLE_REFUSED;
     }
     return 0;
 }

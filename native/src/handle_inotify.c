@@ -61,12 +61,10 @@ static int keep_watches(const struct seen *seen, const struct notifier *notifier
     for (size_t i = 0; i < notifier->watch_count; i++) {
         const struct watch *watch = &notifier->watches[i];
         const struct watched *watched = watched_find(seen->move->sandbox, watch->tree, watch->inode);
-        if (!watched || !watched->path) {
-            return seen_refuse(seen, "it watches what has no name any more");
-        }
         struct kept_watch *at = &kept->watches[kept->count++];
-        *at = (struct kept_watch){.watch = *watch, .path = strdup(watched->path)};
-        if (!at->path) {
+        *at = (struct kept_watch){.watch = *watch};
+        /* what has no name any more is gone for its watch with the checkpoint */
+        if (watched && watched->path && !(at->path = strdup(watched->path))) {
             die("out of memory");
         }
     }
@@ -84,12 +82,22 @@ static int capture_inotify(const struct seen *seen, struct image_handle *handle)
         return own < 0 ? own : -ENOENT;
     }
     if (ioctl(own, FIONREAD, &waiting) < 0 || waiting > 0) {
-        return seen_refuse(seen, "it has not read all its events");
+        return seen_wait(seen, "it has not read all its events yet");
     }
     if (count_watches(seen) != notifier->watch_count) {
         return seen_refuse(seen, "it watches something outside of the trees");
     }
     return keep_watches(seen, notifier, kept);
+}
+
+/* It is told that the file goes, as it would have been told. */
+static int put_on_gone(int inotify, const struct watch *watch, int tree)
+{
+    struct watch any = *watch;
+    cleanup_fd file = openat(tree, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+    any.mask &= ~(unsigned)IN_ONLYDIR;
+    return file < 0 ? -errno : watch_put(inotify, &any, file);
 }
 
 static int open_inotify(const struct opening *opening, const struct image_handle *handle)
@@ -101,6 +109,10 @@ static int open_inotify(const struct opening *opening, const struct image_handle
 
     for (size_t i = 0; result == 0 && i < kept->count; i++) {
         const struct watch *watch = &kept->watches[i].watch;
+        if (!kept->watches[i].path) {
+            result = put_on_gone(fd, watch, opening->stage->trees[watch->tree]);
+            continue;
+        }
         cleanup_fd place = watched_open(opening->stage->trees[watch->tree], kept->watches[i].path);
         result = place < 0 ? place : watch_put(fd, watch, place);
     }

@@ -83,7 +83,8 @@ static int capture_nameless(const struct seen *seen, struct image_handle *handle
     if (kept->object != SIZE_MAX) {
         return 0;
     }
-    if (st->st_nlink > 0) {
+    /* what can only be read may as well have no name at all */
+    if (st->st_nlink > 0 && (seen->flags & O_ACCMODE) != O_RDONLY) {
         return seen_refuse(seen, "none of the names that the file has is found");
     }
     struct nameless *file = handle_keep(sizeof *file);

@@ -1,4 +1,4 @@
-/* Files of /proc and /sys: what they tell is told anew. */
+/* Files of /proc and /sys, and that of the generation: what they tell is told anew. */
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
@@ -6,6 +6,7 @@
 
 #include "fd.h"
 #include "handle.h"
+#include "root.h"
 
 struct kept_view {
     char *path;
@@ -16,13 +17,15 @@ static bool is_it(const struct seen *seen)
 {
     char link[64];
     struct statfs fs;
-    const bool is_proc = strncmp(seen->link, "/proc", 5) == 0;
 
-    if (!is_proc && strncmp(seen->link, "/sys", 4) != 0) {
+    snprintf(link, sizeof link, "/proc/%d/fd/%d", seen->unit->thread->tid, seen->number);
+    if (seen->description || statfs(link, &fs) < 0) {
         return false;
     }
-    snprintf(link, sizeof link, "/proc/%d/fd/%d", seen->unit->thread->tid, seen->number);
-    return statfs(link, &fs) == 0 && fs.f_type == (is_proc ? PROC_SUPER_MAGIC : SYSFS_MAGIC);
+    return strncmp(seen->link, "/proc", 5) == 0 ? fs.f_type == PROC_SUPER_MAGIC
+           : strncmp(seen->link, "/sys", 4) == 0
+               ? fs.f_type == SYSFS_MAGIC
+               : strcmp(seen->link, "/" ROOT_HELD "/" ROOT_GENERATION) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
 static int capture_view(const struct seen *seen, struct image_handle *handle)

@@ -2,12 +2,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "capture.h"
 #include "fd.h"
@@ -26,13 +28,7 @@ static const struct handle_kind *const kinds[] = {
 
 int seen_refuse(const struct seen *seen, const char *reason)
 {
-    obstacle_add(seen->obstacles, seen->unit->subject, seen->link, true, "%s", reason);
-    return SEEN_OBSTACLE;
-}
-
-int seen_wait(const struct seen *seen, const char *reason)
-{
-    obstacle_add(seen->obstacles, seen->unit->subject, seen->link, false, "%s", reason);
+    obstacle_add_descriptor(seen->obstacles, seen->unit->subject, seen->number, seen->link, true, reason);
     return SEEN_OBSTACLE;
 }
 
@@ -161,6 +157,12 @@ static struct description *description_of(const struct move *move, const struct 
             return holder->description;
         }
     }
+    for (size_t i = 0; i < move->left_count; i++) {
+        const struct left *left = &move->lefts[i];
+        if (&move->units[left->unit] == unit && left->fd == number) {
+            return left->description;
+        }
+    }
     return NULL;
 }
 
@@ -270,16 +272,20 @@ static int capture_descriptor(struct seen *seen, struct image_descriptor *descri
     if ((result = search(seen->image, order_of_seen, seen, &at)) < 0) {
         return result;
     }
+    const bool is_known = result == 1;
     descriptor->number = seen->number;
-    if (result == 1) {
+    if (is_known && seen->image->known[at].handle != HANDLE_REFUSED) {
         descriptor->handle = seen->image->known[at].handle;
         return 0;
     }
     result = capture_new(seen, &known.handle);
-    if (result == 0) {
-        descriptor->handle = known.handle;
+    if (result == SEEN_OBSTACLE) {
+        known.handle = HANDLE_REFUSED;
+    }
+    if (result >= 0 && !is_known) {
         know(seen->image, at, &known);
     }
+    descriptor->handle = known.handle;
     return result;
 }
 
@@ -302,6 +308,37 @@ static void capture_locks(struct image_process *process, const struct seen *seen
     }
 }
 
+/* One that is in none of the trees. A view can be gone to by its name. */
+static int capture_foreign_place(struct seen *seen, const char *name, size_t *handle)
+{
+    static char link[PATH_MAX];
+    struct stat root;
+    struct statfs fs;
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/%s", seen->unit->thread->tid, name);
+    ssize_t len = readlink(path, link, sizeof link - 1);
+    if (len < 0 || stat(path, &seen->st) < 0 || statfs(path, &fs) < 0 ||
+        fstat(seen->move->trees[0].old, &root) < 0) {
+        return -errno;
+    }
+    if (root.st_dev == seen->st.st_dev && root.st_ino == seen->st.st_ino) {
+        return 0;
+    }
+    link[len] = '\0';
+    seen->link = link;
+    seen->number = -1;
+    if (strcmp(name, "root") == 0 || (fs.f_type != PROC_SUPER_MAGIC && fs.f_type != SYSFS_MAGIC)) {
+        return seen_refuse(seen, strcmp(name, "root") == 0 ? "it is its root directory"
+                                                           : "it is its working directory");
+    }
+    struct image_handle made = {.kind = &handle_view, .flags = O_PATH | O_DIRECTORY};
+    seen->position = 0;
+    int result = made.kind->capture(seen, &made);
+    *handle = result == 0 ? handle_add(seen->image, &made) : SIZE_MAX;
+    return result;
+}
+
 static int capture_places(struct image_process *process, struct seen *seen)
 {
     const struct move *move = seen->move;
@@ -313,6 +350,7 @@ static int capture_places(struct image_process *process, struct seen *seen)
         if (&move->units[place->unit] != seen->unit) {
             continue;
         }
+        seen->number = -1;
         seen->description = place->description;
         seen->link = place->description->was;
         seen->st = place->description->st;
@@ -320,6 +358,12 @@ static int capture_places(struct image_process *process, struct seen *seen)
         seen->position = 0;
         seen->fdinfo = "";
         result = capture_new(seen, place->is_root ? &process->root : &process->directory);
+    }
+    if (result == 0 && process->root == SIZE_MAX) {
+        result = capture_foreign_place(seen, "root", &process->root);
+    }
+    if (result == 0 && process->directory == SIZE_MAX) {
+        result = capture_foreign_place(seen, "cwd", &process->directory);
     }
     return result < 0 ? result : 0;
 }
@@ -367,6 +411,9 @@ int handles_complete(struct image *image, const struct move *move, struct obstac
 {
     for (size_t i = 0; i < 2 * image->known_count; i++) {
         const struct known_description *known = &image->known[i % image->known_count];
+        if (known->handle == HANDLE_REFUSED) {
+            continue;
+        }
         int result = complete_one(image, move, obstacles, known, i >= image->known_count);
         if (result < 0) {
             return err_system(err, -result, "look at descriptor", "%d/%d", known->unit->subject->inner,

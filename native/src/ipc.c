@@ -1,9 +1,14 @@
-/* System V semaphores and queues live in a namespace of the cell, whoever uses them: they are not brought back. */
+/* System V semaphores and queues, and those of POSIX, live in a namespace of the cell, whoever uses them: they are not brought
+ * back. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
+#include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
 
@@ -13,6 +18,33 @@
 union semaphore_argument {
     struct seminfo *info;
 };
+
+/* Those with a name, whether open or not. 0 or -errno. */
+static int look_at_queues(struct obstacles *obstacles)
+{
+    cleanup_fd fs = fsopen("mqueue", FSOPEN_CLOEXEC);
+    cleanup_fd mount = fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0
+                           ? -1
+                           : fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY);
+    int list = mount < 0 ? -1 : openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *queues = list < 0 ? NULL : fdopendir(list);
+    struct dirent *entry;
+
+    if (!queues) {
+        int failure = errno;
+        fd_close(&list);
+        return failure == ENODEV ? 0 : -failure; /* a kernel without them */
+    }
+    while ((entry = readdir(queues))) {
+        char object[NAME_MAX + 24];
+        if (entry->d_name[0] != '.') {
+            snprintf(object, sizeof object, "message queue /%s", entry->d_name);
+            obstacle_add(obstacles, NULL, object, true, "it is not brought back");
+        }
+    }
+    closedir(queues);
+    return 0;
+}
 
 /* In the namespace. */
 static void look(struct obstacles *obstacles)
@@ -38,8 +70,9 @@ int ipc_check(const struct cell *cell, struct obstacles *obstacles, struct err *
         return err_system(err, errno, "enter ipc namespace", "/");
     }
     look(obstacles);
+    int result = look_at_queues(obstacles);
     if (setns(own, CLONE_NEWIPC) < 0) {
         die("return to the engine's ipc namespace: %s", strerror(errno));
     }
-    return 0;
+    return result < 0 ? err_system(err, -result, "look at message queues", "/") : 0;
 }

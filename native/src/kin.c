@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "family.h"
 #include "fd.h"
@@ -208,13 +209,26 @@ static int read_zombie(struct image_zombie *zombie, pid_t pid, const long fields
     return 0;
 }
 
+static bool runs_on(const struct move *move, pid_t pid)
+{
+    for (size_t i = 0; i < move->frozen.count; i++) {
+        if (move->frozen.subjects[i].pid == pid && move->frozen.subjects[i].runs_on) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A child that is none of those captured. */
-static int add_ended(struct image *image, const struct subject *parent, pid_t pid,
+static int add_ended(struct image *image, const struct move *move, const struct subject *parent, pid_t pid,
                      struct obstacles *obstacles)
 {
     long fields[FIELDS];
     char state;
 
+    if (runs_on(move, pid)) {
+        return 0;
+    }
     if (read_fields(pid, &state, fields) < 0 || state != 'Z') {
         obstacle_add(obstacles, parent, "a child of it", false, "it is being made or ended at this moment");
         return 0;
@@ -232,9 +246,28 @@ static int add_ended(struct image *image, const struct subject *parent, pid_t pi
     return read_zombie(zombie, pid, fields);
 }
 
+/* That one of its children goes on again. */
+static int check_news(struct unit *unit, struct obstacles *obstacles)
+{
+    struct inject *inject = unit->inject;
+    siginfo_t info = {0};
+
+    inject_clear(inject);
+    inject_add_free(inject, SYS_waitid, P_ALL, 0, inject_data(inject),
+                    WCONTINUED | WNOHANG | WNOWAIT | __WALL, 0, 0);
+    int result = subject_write(inject->subject, inject_data(inject), &info, sizeof info);
+    result = result < 0 ? result : inject_run_clear(inject);
+    result = result < 0 ? result : subject_read(inject->subject, inject_data(inject), &info, sizeof info);
+    if (result == 0 && info.si_signo == SIGCHLD) {
+        obstacle_add(obstacles, unit->subject, "a child of it", true,
+                     "it was stopped and goes on, and it was not waited for (WCONTINUED) yet");
+    }
+    return result;
+}
+
 /* The kernel lists the children of each thread by themselves. */
-static int look_at_children(struct image *image, const struct kindred *kindred, const struct subject *parent,
-                            pid_t tid, struct obstacles *obstacles)
+static int look_at_children(struct image *image, const struct kindred *kindred, const struct move *move,
+                            const struct subject *parent, pid_t tid, struct obstacles *obstacles)
 {
     char path[96];
     int result = 0, pid;
@@ -244,7 +277,7 @@ static int look_at_children(struct image *image, const struct kindred *kindred, 
     while (file && result == 0 && fscanf(file, "%d", &pid) == 1) {
         const size_t at = kin_find(kindred, pid);
         if (at == SIZE_MAX) {
-            result = add_ended(image, parent, pid, obstacles);
+            result = add_ended(image, move, parent, pid, obstacles);
         } else if (tid != parent->pid && image->processes[at].threads &&
                    image->processes[at].threads[0].parent_death_signal) {
             obstacle_add(obstacles, kindred->list[at].unit->subject, "its parent", true,
@@ -257,15 +290,17 @@ static int look_at_children(struct image *image, const struct kindred *kindred, 
     return result;
 }
 
-static int find_ended(struct image *image, const struct kindred *kindred, struct obstacles *obstacles)
+static int find_ended(struct image *image, const struct kindred *kindred, const struct move *move,
+                      struct obstacles *obstacles)
 {
     int result = 0;
 
     for (size_t i = 0; i < kindred->count; i++) {
         const struct subject *subject = kindred->list[i].unit->subject;
+        result = result < 0 ? result : check_news(kindred->list[i].unit, obstacles);
         for (size_t j = 0; result == 0 && j < subject->thread_count; j++) {
             if (!subject->threads[j].gone) {
-                result = look_at_children(image, kindred, subject, subject->threads[j].tid, obstacles);
+                result = look_at_children(image, kindred, move, subject, subject->threads[j].tid, obstacles);
             }
         }
     }
@@ -376,22 +411,44 @@ static void refuse(const struct image *image, const struct kindred *kindred, con
     obstacle_add(obstacles, NULL, "the processes", true, "%s", reason);
 }
 
+static bool is_whole(const struct image *image)
+{
+    for (size_t i = 0; i < image->process_count; i++) {
+        if (!image->processes[i].threads) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Then its children have lost their place. */
+static bool runs_on_somewhere(const struct move *move)
+{
+    for (size_t i = 0; i < move->frozen.count; i++) {
+        if (move->frozen.subjects[i].runs_on) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int kin_complete(struct image *image, const struct kindred *kindred, const struct move *move,
                  struct obstacles *obstacles, struct err *err)
 {
     struct family family;
     const char *reason;
+    const size_t before = obstacles->count;
 
     find_shared(kindred, obstacles);
     find_spaces(kindred, move, obstacles);
-    int result = find_ended(image, kindred, obstacles);
+    int result = find_ended(image, kindred, move, obstacles);
     if (result == 0 && kindred->count > 0) {
         result = ask_last_pid(image, kindred->list[0].unit);
     }
     if (result < 0) {
         return err_system(err, -result, "look at families", "%s", move->sandbox->id);
     }
-    if (obstacles->count == 0) {
+    if (obstacles->count == before && is_whole(image) && !runs_on_somewhere(move)) {
         const struct member *lost = family_plan(&family, image, &reason);
         if (lost) {
             refuse(image, kindred, lost, reason, obstacles);

@@ -45,15 +45,15 @@ static bool is_known(const struct description *description, const struct lock *l
     return false;
 }
 
-int locks_parse(struct move *move, struct description *description, const struct holder *holder,
-                const char *fdinfo)
+void locks_parse(struct move *move, struct description *description, const struct holder *holder,
+                 const char *fdinfo)
 {
     for (const char *line = strstr(fdinfo, "\nlock:"); line; line = strstr(line + 1, "\nlock:")) {
         struct lock lock = {.unit = holder->unit, .fd = holder->fd};
         if (parse_line(line + 1, &lock) < 0) {
-            obstacle_add(&move->obstacles, move->units[holder->unit].subject, description->was, true,
-                         "it has a lease or a lock of an unknown kind");
-            return -1;
+            obstacle_add_descriptor(&move->obstacles, move->units[holder->unit].subject, holder->fd,
+                                    description->was, true, "it has a lease or a lock of an unknown kind");
+            continue;
         }
         if (is_known(description, &lock)) {
             continue;
@@ -65,7 +65,6 @@ int locks_parse(struct move *move, struct description *description, const struct
         }
         description->locks[description->lock_count++] = lock;
     }
-    return 0;
 }
 
 static struct flock to_flock(const struct lock *lock)

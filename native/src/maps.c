@@ -150,7 +150,7 @@ static int collect_mapping(struct move *move, size_t index, const struct line *l
     }
     if (strstr(flags, " sl")) {
         obstacle_add(&move->obstacles, unit->subject, description->was, true, "its mapping is sealed");
-        return -1;
+        return 0;
     }
     description->copy_up = true;
     *mapping_add(move) = (struct mapping){

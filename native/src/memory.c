@@ -15,13 +15,18 @@
 
 /* ---- which pages ---- */
 
-static int find_own(struct memory *memory, const struct thread *thread)
+static int find_own(struct memory *memory, const struct subject *subject, const struct thread *thread,
+                    struct obstacles *obstacles)
 {
-    struct ranges present = {0}, areas = areas_private(memory);
-    int result = pages_own(thread->tid, &present);
+    struct ranges present = {0}, guards = {0}, areas = areas_private(memory);
+    int result = pages_own(thread->tid, &present, &guards);
 
     memory->own = ranges_both(&present, &areas);
+    if (guards.count > 0) {
+        obstacle_add(obstacles, subject, "its memory", true, "it has guard regions (MADV_GUARD_INSTALL)");
+    }
     ranges_free(&present);
+    ranges_free(&guards);
     ranges_free(&areas);
     return result;
 }
@@ -199,10 +204,10 @@ static bool can_grow(const struct memory *memory, const struct origin *origin)
 }
 
 static int capture_pages(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                         const struct origin *origin)
+                         const struct origin *origin, struct obstacles *obstacles)
 {
     struct ranges kept = {0};
-    int result = find_own(memory, thread);
+    int result = find_own(memory, subject, thread, obstacles);
 
     if (result < 0) {
         return result;
@@ -235,7 +240,7 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
     if (memory->grows) {
         fd_close(&memory->program);
     }
-    if (result < 0 || (result = capture_pages(memory, subject, thread, origin)) < 0) {
+    if (result < 0 || (result = capture_pages(memory, subject, thread, origin, obstacles)) < 0) {
         return err_system(err, -result, "copy memory", "process %d", subject->inner);
     }
     return 0;

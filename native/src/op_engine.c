@@ -5,6 +5,7 @@
 #include "cell.h"
 #include "engine.h"
 #include "file.h"
+#include "image.h"
 #include "loop.h"
 #include "process.h"
 #include "sandbox.h"
@@ -38,6 +39,12 @@ int op_hello(struct request *request, struct err *err)
     out_key_uint(ok, "pid", (uint64_t)getpid());
     out_key_uint(ok, "uidBase", engine.uid_base);
     out_key_uint(ok, "warm", cells_warm());
+    out_text(ok, "images");
+    out_list(ok);
+    for (const struct image *image = images; image; image = image->next) {
+        out_text(ok, image->id);
+    }
+    out_end(ok);
     out_text(ok, "sandboxes");
     out_list(ok);
     for (const struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {

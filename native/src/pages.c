@@ -21,9 +21,10 @@ static int open_pagemap(pid_t pid)
     return fd < 0 ? -errno : fd;
 }
 
-/* `wanted`: a category more that all must have. */
-static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found)
+/* `wanted`: a category more that all must have. Guard pages are told of as if they were swapped out. */
+static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found, struct ranges *guards)
 {
+    static uint64_t guard = PAGEMAP_GUARD;
     static struct pagemap_region regions[REGIONS];
     struct pagemap_scan scan = {
         .size = sizeof scan,
@@ -34,7 +35,7 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found
         .category_inverted = PAGEMAP_FILE | PAGEMAP_ZERO,
         .category_mask = PAGEMAP_FILE | PAGEMAP_ZERO | wanted,
         .category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
-        .return_mask = PAGEMAP_PRESENT,
+        .return_mask = PAGEMAP_PRESENT | guard,
     };
     cleanup_fd fd = open_pagemap(pid);
 
@@ -43,11 +44,19 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found
     }
     for (;;) {
         int count = ioctl(fd, PAGEMAP_SCAN_CALL, &scan);
+        if (count < 0 && errno == EINVAL && guard) { /* this kernel does not tell */
+            guard = 0;
+            scan.return_mask = PAGEMAP_PRESENT;
+            continue;
+        }
         if (count < 0) {
             return -errno;
         }
-        for (int i = 0; found && i < count; i++) {
-            ranges_append(found, regions[i].start, regions[i].end);
+        for (int i = 0; i < count; i++) {
+            struct ranges *into = regions[i].categories & PAGEMAP_GUARD ? guards : found;
+            if (into) {
+                ranges_append(into, regions[i].start, regions[i].end);
+            }
         }
         if (count < REGIONS) {
             return 0;
@@ -56,19 +65,19 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found
     }
 }
 
-int pages_own(pid_t pid, struct ranges *own)
+int pages_own(pid_t pid, struct ranges *own, struct ranges *guards)
 {
-    return scan(pid, 0, 0, own);
+    return scan(pid, 0, 0, own, guards);
 }
 
 int pages_written(pid_t pid, struct ranges *written)
 {
-    return scan(pid, 0, PAGEMAP_WRITTEN, written);
+    return scan(pid, 0, PAGEMAP_WRITTEN, written, NULL);
 }
 
 int pages_protect(pid_t pid)
 {
-    return scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, NULL);
+    return scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, NULL, NULL);
 }
 
 /* What an entry tells of where a page is: in memory or swapped out. */

@@ -427,7 +427,7 @@ static int reopen(struct move *move, struct description *description, struct err
     } else if (S_ISREG(mode) && (description->flags & O_ACCMODE) != O_RDONLY) {
         obstacle_add(&move->obstacles, move_subject_of(move, description), description->was, true,
                      "none of the names that the file has is found");
-        return -1;
+        return 0;
     } else {
         return 0;
     }

@@ -120,6 +120,11 @@ int restore_process(struct revived *revived)
                    {PR_SET_CHILD_SUBREAPER, process->reaps_orphans},
                    {SET_NO_NEW_CODE, process->no_new_code}};
 
+    for (unsigned bit = 1; bit <= process->barriers; bit <<= 1) {
+        if (process->barriers & bit) {
+            inject_add(inject, SYS_membarrier, bit, 0, 0, 0, 0, 0);
+        }
+    }
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (options[i].value) {
             inject_add(inject, SYS_prctl, (uint64_t)options[i].option, (uint64_t)options[i].value, 0, 0, 0,

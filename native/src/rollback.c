@@ -158,6 +158,7 @@ void sandbox_let_go(struct revived_sandbox *this, struct sandbox *sandbox, struc
 {
     struct err err = {0};
 
+    out_key_uint(ok, "revived", this->revival.count);
     out_text(ok, "processes");
     out_list(ok);
     for (size_t i = 0; i < this->revival.count; i++) {

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "engine.h"
@@ -59,6 +60,23 @@ static int attach_devices(int root, struct err *err)
     return 0;
 }
 
+/* Another one for each cell, so that each rollback and fork has its own. */
+static int write_generation(int held)
+{
+    uint8_t id[16];
+    char text[2 * sizeof id + 2];
+    cleanup_fd fd = openat(held, ROOT_GENERATION, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0444);
+
+    if (fd < 0 || getrandom(id, sizeof id, 0) != (ssize_t)sizeof id) {
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof id; i++) {
+        snprintf(text + 2 * i, 3, "%02x", id[i]);
+    }
+    text[2 * sizeof id] = '\n';
+    return fchmod(fd, 0444) < 0 || write(fd, text, 2 * sizeof id + 1) < 0 ? -1 : 0;
+}
+
 /* A small place of the engine's own, which nobody inside can write to. */
 static int attach_held(int root, struct err *err)
 {
@@ -69,8 +87,10 @@ static int attach_held(int root, struct err *err)
         return err_system(err, errno, "mount tmpfs", "/%s", ROOT_HELD);
     }
     cleanup_fd mount = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
-    return mount < 0 ? err_system(err, errno, "mount tmpfs", "/%s", ROOT_HELD)
-                     : attach(root, ROOT_HELD, mount, err);
+    if (mount < 0 || write_generation(mount) < 0) {
+        return err_system(err, errno, mount < 0 ? "mount tmpfs" : "write generation", "/%s", ROOT_HELD);
+    }
+    return attach(root, ROOT_HELD, mount, err);
 }
 
 /* Parts of proc and sysfs that tell about the host or change it. Absent ones are skipped. */

@@ -202,6 +202,18 @@ static int make_dev(const struct seed *seed)
     return result;
 }
 
+/* Its content is each cell's own, and is never part of the state. */
+static int make_generation(const struct seed *seed)
+{
+    char relative[PATH_MAX];
+    int result = make_plain_directory(seed, "/run/deltabox", 0755, true);
+
+    if (result == 0) {
+        result = canonical(seed, "/run/deltabox/" ROOT_GENERATION, false, relative);
+    }
+    return result < 0 ? result : make_link(seed, relative, "/" ROOT_HELD "/" ROOT_GENERATION);
+}
+
 /* ---- the description ---- */
 
 static int build_hidden(const struct seed *seed, item description, struct err *err)
@@ -273,6 +285,9 @@ int seed_build(const struct seed *seed, item description, struct err *err)
     int result = make_dev(seed);
     if (result < 0) {
         return err_system(err, -result, "seed: directory", "/dev");
+    }
+    if ((result = make_generation(seed)) < 0) {
+        return err_system(err, -result, "seed: directory", "/run/deltabox");
     }
     if (build_hidden(seed, description, err) < 0 || arg_list(description, "files", &list, &count, err) < 0) {
         return -1;

@@ -11,6 +11,7 @@
 #include "capture.h"
 #include "fd.h"
 #include "handle.h"
+#include "root.h"
 #include "template.h"
 
 static const struct mapping *find_mapping(const struct seen *seen, const struct area *area)
@@ -54,6 +55,34 @@ static int capture_segment(const struct seen *seen, struct area *area)
     return 0;
 }
 
+static int capture_left(struct seen *seen, int own, struct area *area)
+{
+    struct description description = {.old = own, .new = -1, .st = seen->st, .flags = seen->flags};
+    struct image_handle handle = {.kind = &handle_nameless, .flags = seen->flags};
+
+    seen->description = &description;
+    int result = handle.kind->capture(seen, &handle);
+    seen->description = NULL;
+    if (result == 0) {
+        area->handle = handle_add(seen->image, &handle);
+    } else {
+        handle.kind->forget(handle.kept);
+    }
+    return result;
+}
+
+static int capture_generation(struct seen *seen, struct area *area)
+{
+    struct image_handle handle = {.kind = &handle_view, .flags = seen->flags};
+
+    seen->position = 0;
+    int result = handle.kind->capture(seen, &handle);
+    if (result == 0) {
+        area->handle = handle_add(seen->image, &handle);
+    }
+    return result;
+}
+
 static int capture_area(struct seen *seen, struct area *area)
 {
     const struct mapping *mapping = find_mapping(seen, area);
@@ -78,7 +107,12 @@ static int capture_area(struct seen *seen, struct area *area)
     if (strncmp(link, SEGMENT, strlen(SEGMENT)) == 0) {
         return capture_segment(seen, area);
     }
-    return memory_handle(seen, own, &area->handle);
+    if (strcmp(link, "/" ROOT_HELD "/" ROOT_GENERATION) == 0) {
+        seen->flags = O_RDONLY;
+        return capture_generation(seen, area);
+    }
+    return is_left(seen->move, own) ? capture_left(seen, own, area)
+                                    : memory_handle(seen, own, &area->handle);
 }
 
 int shared_capture(struct image *image, struct image_process *process, const struct move *move,
@@ -134,8 +168,9 @@ static int map(const struct opening *opening, const struct area *area)
         return result;
     }
     inject_add(&puppet->inject, SYS_mmap, area->start, size, (uint64_t)area->protection,
-               MAP_SHARED | MAP_FIXED | (area->looks & LOOK_NO_RESERVE ? MAP_NORESERVE : 0), (uint64_t)number,
-               area->offset);
+               (area->shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED |
+                   (area->looks & LOOK_NO_RESERVE ? MAP_NORESERVE : 0),
+               (uint64_t)number, area->offset);
     inject_add(&puppet->inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
     template_add_advices(&puppet->inject, area, area->start, size);
     return inject_run_clear(&puppet->inject);

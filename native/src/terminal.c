@@ -196,7 +196,7 @@ static int check_bytes(const struct image_terminal *terminal, const struct subje
     }
     if (incoming > 0 || events.revents & POLLIN) {
         snprintf(object, sizeof object, "/dev/pts/%u", terminal->number);
-        obstacle_add(obstacles, subject, object, true, "nobody has read yet what was written to it");
+        obstacle_add(obstacles, subject, object, false, "nobody has read yet what was written to it");
     }
     return 0;
 }

@@ -71,13 +71,13 @@ static int by_number(const void *a, const void *b)
     return (left->number > right->number) - (left->number < right->number);
 }
 
-int watches_collect(struct move *move, struct subject *subject, int fd, const char *fdinfo)
+void watches_collect(struct move *move, struct subject *subject, int number, int fd, const char *fdinfo)
 {
     cleanup_fd own = fd;
     int waiting = 0;
 
     if (is_known(move, own)) {
-        return 0;
+        return;
     }
     struct notifier *notifier = calloc(1, sizeof *notifier);
     if (!notifier) {
@@ -89,14 +89,13 @@ int watches_collect(struct move *move, struct subject *subject, int fd, const ch
     move->notifiers = notifier;
     parse_watches(move, notifier, fdinfo);
     if (notifier->watch_count == 0) {
-        return 0;
+        return;
     }
     qsort(notifier->watches, notifier->watch_count, sizeof *notifier->watches, by_number);
     if (ioctl(notifier->fd, FIONREAD, &waiting) < 0 || waiting > 0) {
-        obstacle_add(&move->obstacles, subject, "inotify", false, "it has not read all its events yet");
-        return -1;
+        obstacle_add_descriptor(&move->obstacles, subject, number, "anon_inode:inotify", false,
+                                "it has not read all its events yet");
     }
-    return 0;
 }
 
 void watches_free(struct move *move)

@@ -12,7 +12,7 @@ import { EngineVictim } from './support/engine-victim.js'
 import { cgroupsOf } from './support/family.js'
 import { Victim } from './support/victim.js'
 
-const stage = useStage({ DELTABOX_PROCESSES: '1' })
+const stage = useStage()
 const { EIO } = os.constants.errno
 
 /** One of every kind of thing that a step has to do with. */
@@ -202,7 +202,7 @@ it('a checkpoint whose templates cannot be built says so when they are needed', 
         rmdirSync(head)
         continue
       }
-      expect([taken.kept, taken.notKept]).toEqual([true, []])
+      expect(taken.processes).toBeGreaterThan(0)
       return
     }
   }

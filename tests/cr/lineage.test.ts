@@ -17,7 +17,7 @@ let daemon: TestDaemon
 let client: Client
 
 beforeAll(async () => {
-  daemon = await TestDaemon.start({ DELTABOX_PROCESSES: '1' })
+  daemon = await TestDaemon.start()
   client = new Client({ url: daemon.url })
 })
 

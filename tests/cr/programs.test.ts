@@ -211,7 +211,7 @@ let client: Client
 let built: string
 
 beforeAll(async () => {
-  daemon = await TestDaemon.start({ DELTABOX_PROCESSES: '1' })
+  daemon = await TestDaemon.start()
   client = new Client({ url: daemon.url })
   built = mkdtempSync(path.join(tmpdir(), 'dbx-programs-'))
   execFileSync('go', ['build', '-o', path.join(built, 'session-go'), path.join(directory, 'session.go')])

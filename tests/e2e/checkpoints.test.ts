@@ -1,10 +1,11 @@
-/** Checkpoints, rollbacks and forks of files, through the SDK. */
+/** Checkpoints, rollbacks and forks through the SDK. */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BaseNode, type CheckpointNode, Client, Sandbox, type SandboxNode } from 'deltabox'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { TestDaemon } from './support/daemon.js'
+import { enginesOf } from './support/engines.js'
 
 let daemon: TestDaemon
 let client: Client
@@ -139,18 +140,53 @@ describe('a rollback', () => {
     expect(await box.checkpoint()).toMatchObject({ parent: early.id })
   })
 
-  it('stops the processes of the sandbox and says how many', async () => {
+  it('ends what that state does not have, and says so to whoever uses it', async () => {
     const box = await create()
     const before = await box.checkpoint()
     const sleeper = await box.commands.start(['sleep', '1000'])
     const shell = await box.shell()
     await shell.run('cd /srv')
-    const { stopped } = await box.rollback(before)
-    expect(stopped).toBeGreaterThanOrEqual(2)
+    const done = await box.rollback(before)
+    expect(done.stopped).toBeGreaterThanOrEqual(2)
+    expect(done).toMatchObject({ source: 'image', processes: 0, lost: 0 })
     expect(await sleeper.wait()).toMatchObject({ exitCode: null, signal: 'SIGKILL' })
     await expect(shell.run('true')).rejects.toMatchObject({ code: 'process_ended' })
     expect(await sh(box, 'pgrep -c sleep || true')).toBe('0\n')
     expect(await (await box.shell()).run('echo again')).toMatchObject({ stdout: 'again\n' })
+  })
+
+  it('brings processes back with their memory and open files, and the handles of commands go on', async () => {
+    const box = await create()
+    const counter = await box.commands.start(
+      ['python3', '-c', 'import sys\nn = 0\nfor line in sys.stdin: n += 1; print(n, flush=True)'],
+      { stdin: true },
+    )
+    const lines = counter.stdout[Symbol.asyncIterator]()
+    const count = async (): Promise<string> => {
+      await counter.sendStdin('\n')
+      return String((await lines.next()).value)
+    }
+    const shell = await box.shell()
+    await shell.run('cd /srv; N=1; exec 9>held; rm held; echo 1 >&9')
+    expect([await count(), await count()]).toEqual(['1\n', '2\n'])
+    const checkpoint = await box.checkpoint()
+    expect(checkpoint).toMatchObject({ processes: 2, lost: 0, unchanged: false })
+    expect(checkpoint.memoryBytes).toBeGreaterThan(100_000)
+    for (let round = 0; round < 3; round++) {
+      expect([await count(), await count()]).toEqual(['3\n', '4\n'])
+      await shell.run('cd /; N=$((N + 1)); echo 2 >&9')
+      const late = await box.commands.start(['sleep', '1000'])
+      expect(await box.rollback(checkpoint)).toMatchObject({
+        ...{ source: 'template', stopped: 3, processes: 2, lost: 0 },
+      })
+      expect(await late.wait()).toMatchObject({ signal: 'SIGKILL' })
+      expect(await shell.run('echo $N; pwd; cat /proc/self/fd/9')).toMatchObject({ stdout: '1\n/srv\n1\n' })
+      expect((await box.commands.list()).filter(({ state }) => state === 'running').length).toBe(2)
+    }
+    await counter.kill()
+    expect(await counter.wait()).toMatchObject({ signal: 'SIGKILL' })
+    expect((await box.rollback(checkpoint)).processes).toBe(2)
+    expect(await box.commands.info(counter.process)).toMatchObject({ state: 'running' })
   })
 
   it('of a workspace leaves the host alone, and what is applied is the state rolled back to', async () => {
@@ -212,7 +248,10 @@ describe('a fork', () => {
     const sleeper = await box.commands.start(['sleep', '1000'])
     await sh(box, 'echo now > /srv/f')
     const [kid] = keep(await box.fork()) as [Sandbox]
-    expect(await sh(kid, 'cat /srv/f; pgrep -c sleep || true')).toBe('now\n0\n')
+    expect(await sh(kid, 'cat /srv/f; pgrep -c sleep || true')).toBe('now\n1\n')
+    const copy = await kid.commands.connect(sleeper.process)
+    await copy.kill()
+    expect(await copy.wait()).toMatchObject({ signal: 'SIGKILL' })
     expect((await box.commands.list())[0]).toMatchObject({ process: sleeper.process, state: 'running' })
     const [grandchild] = keep(await kid.fork(1)) as [Sandbox]
     await sh(grandchild, 'echo deep > /srv/f')
@@ -436,7 +475,7 @@ describe('errors', () => {
     expect(await code(box.checkpoint())).toBe('sandbox_not_found')
   })
 
-  it('refuse a checkpoint that a process stands in the way of, and everything runs on', async () => {
+  it('refuse a checkpoint, and a fork, that a process stands in the way of, and everything runs on', async () => {
     const box = await create()
     const script = [
       'import ctypes, os, time',
@@ -460,6 +499,7 @@ describe('errors', () => {
         ],
       },
     })
+    await expect(box.fork()).rejects.toMatchObject({ code: 'checkpoint_refused' })
     expect(await box.checkpoints()).toEqual([])
     expect((await box.commands.info(tracer.process)).state).toBe('running')
     await tracer.kill()
@@ -484,6 +524,38 @@ describe('after the daemon is killed', () => {
     const [kid] = keep(await two.fork()) as [Sandbox]
     expect(await sh(kid, 'cat /srv/f')).toBe('2\n')
     expect((await box.checkpoints()).map(({ label }) => label)).toEqual(['one', null])
+  })
+})
+
+describe('the processes of a checkpoint', () => {
+  it('are there when its sandbox is gone, and when the daemon was killed', async () => {
+    const box = await create()
+    const { process } = await box.commands.start(['sh', '-c', 'echo here > /srv/f; sleep 1000; true'])
+    await expect.poll(() => box.files.exists('/srv/f')).toBe(true)
+    const checkpoint = await box.checkpoint()
+    await box.kill()
+    await daemon.kill()
+    await daemon.start()
+    const [kid] = keep(await checkpoint.fork()) as [Sandbox]
+    expect(await sh(kid, 'cat /srv/f; pgrep -c sleep')).toBe('here\n1\n')
+    expect(await kid.commands.info(process)).toMatchObject({ state: 'running' })
+    await checkpoint.delete()
+  })
+
+  it('that ended with their engine are told of as lost: then the files come back alone', async () => {
+    const box = await create()
+    const sleeper = await box.commands.start(['sh', '-c', 'echo here > /srv/f; sleep 1000; true'])
+    await expect.poll(() => box.files.exists('/srv/f')).toBe(true)
+    const checkpoint = await box.checkpoint()
+    expect(checkpoint).toMatchObject({ processes: 2, lost: 0 })
+    for (const engine of enginesOf(daemon).values()) process.kill(engine, 'SIGKILL')
+    await expect.poll(async () => (await Sandbox.connect(box.id, { client })).info.state).toBe('dead')
+    expect(await box.rollback(checkpoint)).toMatchObject({ source: 'image', processes: 0, lost: 2 })
+    expect(await Sandbox.getCheckpoint(checkpoint.id, { client })).toMatchObject({ processes: 2, lost: 2 })
+    expect(await sh(box, 'cat /srv/f; pgrep -c sleep || true')).toBe('here\n0\n')
+    await expect(box.commands.info(sleeper.process)).rejects.toMatchObject({ code: 'process_not_found' })
+    const [kid] = keep(await checkpoint.fork()) as [Sandbox]
+    expect(await sh(kid, 'cat /srv/f; pgrep -c sleep || true')).toBe('here\n0\n')
   })
 })
 

@@ -46,7 +46,7 @@ describe('an afternoon', () => {
     sh('box', 'rm /srv/f; echo new > /srv/g; echo x >> /etc/hosts')
     expect(text('diff', before, 'box')).toBe('M /etc/hosts\nD /srv/f\nA /srv/g\n')
     const sleeper = text('exec', '-d', 'box', '--', 'sleep', '1000').trim()
-    expect(text('rollback', 'box', before)).toBe(`back at ${before}; 1 process stopped\n`)
+    expect(text('rollback', 'box', before)).toBe(`back at ${before}; 0 processes run again\n`)
     expect(sh('box', 'cat /srv/*')).toBe('good\n')
     expect(json('ps', 'box').processes).toContainEqual(
       expect.objectContaining({ process: sleeper, state: 'exited', signal: 'SIGKILL' }),

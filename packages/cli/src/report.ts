@@ -27,6 +27,15 @@ export function counted(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`
 }
 
+/** Of a checkpoint whose processes could not be brought back. */
+export function warnOfLost(checkpoint: string, lost: number): void {
+  if (lost === 0) return
+  const what = counted(lost, 'process', 'processes')
+  process.stderr.write(
+    `deltabox: files only: ${what} of ${checkpoint} ended with the engine that held them\n`,
+  )
+}
+
 export function gib(bytes: number): string {
   return `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 }

@@ -22,8 +22,6 @@ export interface Config {
   readonly warm: boolean
   /** A chain of more layers is made shorter in the background. */
   readonly mergeDepth: number
-  /** Checkpoints hold processes too. Being tried out: off unless asked for. */
-  readonly keepsProcesses: boolean
   readonly logLevel: string
 }
 
@@ -50,7 +48,6 @@ export function readConfig(argv: readonly string[], env: Environment): Config {
     listen: listen === undefined ? undefined : parseListen(listen),
     token,
     mergeDepth: integer('DELTABOX_MERGE_DEPTH', env.DELTABOX_MERGE_DEPTH || '16', 2, 400),
-    keepsProcesses: oneOf('DELTABOX_PROCESSES', env.DELTABOX_PROCESSES || '0', ['0', '1']) === '1',
     warm: oneOf('DELTABOX_WARM', env.DELTABOX_WARM || '1', ['0', '1']) === '1',
     logLevel: oneOf('DELTABOX_LOG_LEVEL', env.DELTABOX_LOG_LEVEL || 'info', LOG_LEVELS),
   }

@@ -214,7 +214,9 @@ describe('a rollback', () => {
     expect(await rollback(box, first.id)).toMatchObject({
       sandbox: box,
       checkpoint: first.id,
-      source: 'image',
+      source: 'template',
+      processes: 1,
+      lost: 0,
       stopped: 3,
     })
     expect(row(box).checkpoint).toBe(first.id)
@@ -232,6 +234,25 @@ describe('a rollback', () => {
     await expect(rollback(box, first.id)).rejects.toMatchObject({ code: 'rollback_failed' })
     expect(standing(box)).toEqual(before)
     await expectNothingLeft()
+  })
+
+  it('brings the processes back that the engine has, and tells of those that ended with it', async () => {
+    const box = the.sandbox('sb-a')
+    const { id } = await checkpoint(box)
+    const imagesOf = (operation: string): unknown[] =>
+      the.engine.requests
+        .filter((request) => request.operation === operation)
+        .map(({ parameters }) => (parameters as { image?: string }).image)
+    expect(imagesOf('sandbox.checkpoint')).toEqual([id])
+    await rollback(box, id)
+    await fork(id)
+    expect([...imagesOf('sandbox.rollback'), ...imagesOf('sandbox.create')]).toEqual([id, id])
+    the.store.checkpoints.forgetProcesses(FAMILY)
+    expect(getCheckpoint(the.state, id)).toMatchObject({ processes: 1, lost: 1 })
+    expect(await rollback(box, id)).toMatchObject({ source: 'image', lost: 1 })
+    expect(imagesOf('sandbox.rollback')).toEqual([id, undefined])
+    await removeCheckpoint(the.state, id)
+    expect(imagesOf('image.drop')).toEqual([])
   })
 
   it('leads nowhere outside the family', async () => {
@@ -252,7 +273,7 @@ describe('a rollback', () => {
       await new Promise((resolve) => setTimeout(resolve, 50))
       for (const layer of layers) expect(existsSync(layer)).toBe(true)
       the.engine.mount(sandbox, [head, ...layers])
-      return { initPid: 1, stopped: 0, processes: [], timings: {} }
+      return { initPid: 1, stopped: 0, revived: 0, processes: [], timings: {} }
     })
     await rollback(box, second.id)
     expect(row(box).checkpoint).toBe(first.id)
@@ -318,7 +339,7 @@ describe('a fork', () => {
       made += 1
       if (made === 3) throw new EngineError({ code: 'system', errno: 5, step: 'attach root', message: 'EIO' })
       the.engine.mount(sandbox, [head, ...layers])
-      return { initPid: 1, cgroups: [], processes: [], timings: {} }
+      return { initPid: 1, cgroups: [], revived: 0, processes: [], timings: {} }
     })
   }
 

@@ -14,7 +14,6 @@ describe('readConfig', () => {
       listen: undefined,
       token: undefined,
       mergeDepth: 16,
-      keepsProcesses: false,
       warm: true,
       logLevel: 'info',
     })
@@ -28,7 +27,6 @@ describe('readConfig', () => {
       DELTABOX_TOKEN: 't',
       DELTABOX_WARM: '0',
       DELTABOX_MERGE_DEPTH: '4',
-      DELTABOX_PROCESSES: '1',
       DELTABOX_LOG_LEVEL: 'debug',
     }
     expect(readConfig(['doctor'], given)).toMatchObject({
@@ -39,7 +37,6 @@ describe('readConfig', () => {
       token: 't',
       warm: false,
       mergeDepth: 4,
-      keepsProcesses: true,
       logLevel: 'debug',
     })
     expect(readConfig([], { ...env, XDG_STATE_HOME: '/s' }).dataDir).toBe('/s/deltabox')

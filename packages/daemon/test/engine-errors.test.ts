@@ -80,16 +80,20 @@ describe('explain', () => {
       object: Buffer.from('io_uring'),
       reason: Buffer.from('cannot be carried over'),
     })
-    const refused = new EngineError({ code: 'refused', errno: 0, objects: [obstacle(12), obstacle(13)] })
+    const objects = [obstacle(12), obstacle(13)]
+    const refused = new EngineError({ code: 'refused', errno: 0, objects, more: 2 })
     const facts = { command: 'python3', object: 'io_uring', reason: 'cannot be carried over' }
     expect(explain(refused, 'sandbox.checkpoint', 'do it')).toMatchObject({
       code: 'checkpoint_refused',
-      message: 'cannot do it: process 12 (python3), io_uring: cannot be carried over (and 1 more)',
+      message:
+        'cannot do it: process 12 (python3), io_uring: cannot be carried over; process 13 (python3), io_uring: cannot be carried over; and 2 more',
       details: {
         objects: [
           { pid: 12, ...facts },
           { pid: 13, ...facts },
         ],
+        more: 2,
+        passing: false,
       },
     })
   })

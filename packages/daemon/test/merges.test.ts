@@ -145,7 +145,7 @@ describe('a deep chain', () => {
       for (const id of taken) if (id !== top) await removeCheckpoint(the.state, id)
       await removed()
       the.engine.mount(sandbox, [made, ...layers])
-      return { initPid: 1, stopped: 0, processes: [], timings: {} }
+      return { initPid: 1, stopped: 0, revived: 0, processes: [], timings: {} }
     })
     await rollbackSandbox(the.state, other, { checkpoint: top })
     expect(merged()).toBe(1)

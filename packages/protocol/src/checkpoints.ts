@@ -29,9 +29,13 @@ export const CheckpointInfo = Type.Object({
   createdAt: Type.String({ description: 'ISO 8601.' }),
   unchanged: Type.Boolean({ description: 'Nothing was written since the parent: it shares its state.' }),
   blockingMs: Type.Number({ description: 'How long the sandbox’s processes stood still.' }),
-  processes: Type.Integer({ description: 'How many were running.' }),
+  processes: Type.Integer({ description: 'How many ran; they are part of the state.' }),
+  lost: Type.Integer({
+    description:
+      'How many of them can no longer be brought back, because the engine that held them has ended: a rollback or fork then has the files alone. 0 or all.',
+  }),
   files: Type.Integer({ description: 'How many open files were moved to the new layer.' }),
-  memoryBytes: Type.Integer({ description: 'Process memory that it adds. 0 while it holds files only.' }),
+  memoryBytes: Type.Integer({ description: 'Bytes of process memory that were copied for it.' }),
   fileBytes: Type.Union([Type.Integer(), Type.Null()], {
     description:
       'Bytes of the layer that holds what was written since the parent; null until it is measured.',
@@ -67,7 +71,12 @@ export const RolledBack = Type.Object({
   source: Type.Union([Type.Literal('template'), Type.Literal('image')], {
     description: 'What the state was made from: one kept in memory, or the disk.',
   }),
-  stopped: Type.Integer({ description: 'How many processes were ended and not brought back.' }),
+  stopped: Type.Integer({ description: 'How many processes ran before; all of them were ended.' }),
+  processes: Type.Integer({ description: 'How many run again, as they were at the checkpoint.' }),
+  lost: Type.Integer({
+    description:
+      'How many the checkpoint had that cannot be brought back, because the engine that held them has ended.',
+  }),
   timings: Type.Record(Type.String(), Type.Number(), { description: 'Milliseconds per step.' }),
 })
 export type RolledBack = Static<typeof RolledBack>
@@ -92,6 +101,10 @@ export type Fork = Static<typeof Fork>
 export const Forked = Type.Object({
   sandboxes: Type.Array(Type.Union([SandboxInfo, ErrorBody]), {
     description: 'As many as were asked for; an error only where `partial` was.',
+  }),
+  lost: Type.Integer({
+    description:
+      'How many processes the state had that cannot be brought back, because the engine that held them has ended.',
   }),
   ms: Type.Number({ description: 'Milliseconds from request to sandboxes that all take commands.' }),
 })

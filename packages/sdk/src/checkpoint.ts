@@ -25,9 +25,13 @@ export class Checkpoint implements CheckpointInfo {
   declare readonly unchanged: boolean
   /** How long the sandbox's processes stood still. */
   declare readonly blockingMs: number
+  /** How many processes ran; they are part of the state. */
   declare readonly processes: number
+  /** How many of them are lost with the engine that held them: then a rollback or fork has the files alone. */
+  declare readonly lost: number
   /** How many open files were moved. */
   declare readonly files: number
+  /** Bytes of their memory that were copied. */
   declare readonly memoryBytes: number
   /** Of the layer that holds what was written since the parent; null until it is measured, a moment later. */
   declare readonly fileBytes: number | null

@@ -48,7 +48,7 @@ async function failAt(
 ): Promise<EngineError> {
   for (;;) {
     mkdirSync(head, { mode: 0o700 })
-    const parameters = { sandbox, head, fault: step }
+    const parameters = { sandbox, head, image: 'cp-fault', fault: step }
     const error = await engine.request('sandbox.checkpoint', parameters).then(
       () => new Error('it was taken'),
       (reason) => reason,
@@ -111,7 +111,8 @@ it('a step that fails is named, and nothing is different afterwards', async () =
   const head = path.join(path.dirname(scene.layers.head), 'of-a-fault')
   for (const step of [...steps, ...steps]) {
     const before = holdings(scene, pid, quietOnes)
-    const { errno, step: named } = await failAt(engine, scene.box.id, head, step)
+    const { errno, step: named, message } = await failAt(engine, scene.box.id, head, step)
+    expect(message).toContain(step)
     expect([errno, named]).toEqual([EIO, step])
     const done = roundsOf(scene, busy.pid)
     await expect.poll(() => roundsOf(scene, busy.pid), { message: step }).toBeGreaterThan(done + 2)

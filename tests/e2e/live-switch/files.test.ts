@@ -472,7 +472,7 @@ describe('a descriptor that was sent to another process', () => {
           {
             pid: expect.any(Number),
             command: 'python3',
-            object: expect.stringMatching(/^socket:\[\d+\]$/),
+            object: expect.stringMatching(/^descriptor \d+ \(socket:\[\d+\]\)$/),
             reason: 'descriptors that nobody has received yet are on their way through it',
           },
         ],

@@ -26,11 +26,14 @@ describe('threads', () => {
     expect(await victim.end()).toEqual({ lines: ['as they were'], status: 0, complaints: '' })
   })
 
-  it('with a working directory of their own keep it', async () => {
+  it('with a working directory of their own are an obstacle that is named', async () => {
     const scene = await stage.scene()
     await scene.sh('mkdir /srv/own')
     const { victim } = await start(scene, 'apart', ['fs'])
-    await scene.quietCheckpoint()
+    await expect(scene.checkpoint()).rejects.toMatchObject({
+      code: 'checkpoint_refused',
+      details: { objects: [{ object: 'a thread', reason: 'it has a working directory of its own' }] },
+    })
     await victim.handle.sendStdin('x')
     expect(await victim.end()).toEqual({ lines: [], status: 0, complaints: '' })
     expect(await scene.sh('cd /srv; cat own/f g')).toBe('threadmain')

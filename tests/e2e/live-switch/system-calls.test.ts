@@ -30,13 +30,16 @@ const WOKEN: readonly (readonly [string, string])[] = [
   ['read-signalfd', '128 - 0'],
   ['read-eventfd', '8 - 0'],
   ['read-inotify', '1 - 0'],
-  ['msgrcv', '4 - 0'],
-  ['semop', '0 - 0'],
-  ['mq_receive', '4 - 0'],
   ['wait4', '42 - 0'],
   ['waitid', '42 - 0'],
   ['flock', '0 - 0'],
   ['open-fifo', '1 - 0'],
+]
+/** Of what no checkpoint keeps. */
+const REFUSED: readonly (readonly [string, string])[] = [
+  ['msgrcv', '4 - 0'],
+  ['semop', '0 - 0'],
+  ['mq_receive', '4 - 0'],
 ]
 const LIMITED: readonly (readonly [string, string])[] = [
   ['nanosleep', '0 - 0'],
@@ -67,6 +70,24 @@ describe('a call that waits to be woken', () => {
       lines: [expect.stringMatching(`^${expected} `)],
       status: 0,
       complaints: '',
+    })
+  })
+})
+
+describe('a call that waits on what refuses checkpoints', () => {
+  it.each(REFUSED)('%s goes on waiting, and ends when it is woken', async (name, expected) => {
+    const scene = await stage.scene()
+    const { victim } = await start(scene, 'calls', [name])
+    const waits = (): string => readFileSync(`/proc/${victim.hostPid}/syscall`, 'utf8').split(' ')[0] ?? ''
+    await expect.poll(waits).toMatch(/^\d/)
+    const call = waits()
+    for (let round = 0; round < 3; round++) {
+      await expect(scene.checkpoint()).rejects.toMatchObject({ code: 'checkpoint_refused' })
+      expect([call, RESTARTED]).toContain(waits())
+    }
+    await victim.handle.sendStdin('x')
+    expect(await victim.end()).toMatchObject({
+      ...{ lines: [expect.stringMatching(`^${expected} `)], status: 0, complaints: '' },
     })
   })
 })

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
-import { DeltaBoxError, type Sandbox } from 'deltabox'
+import { Checkpoint, DeltaBoxError, type Sandbox } from 'deltabox'
 import { example, positiveInteger } from '../options.js'
-import { errorLine, errorObject, printJson, printLines } from '../report.js'
+import { errorLine, errorObject, printJson, printLines, warnOfLost } from '../report.js'
 import { openState } from '../state-name.js'
 
 interface ForkFlags {
@@ -23,6 +23,7 @@ async function run(source: string, flags: ForkFlags): Promise<void> {
     printLines(made.filter((one): one is Sandbox => !(one instanceof DeltaBoxError)).map((box) => box.id))
     for (const error of failed) process.stderr.write(errorLine(error))
   }
+  if (from instanceof Checkpoint) warnOfLost(from.id, from.lost)
   if (failed.length > 0) process.exitCode = 1
 }
 

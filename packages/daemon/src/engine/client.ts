@@ -15,6 +15,8 @@ export class EngineError extends Error {
   readonly object: string
   /** What forbids a checkpoint. */
   readonly obstacles: readonly EngineObstacle[]
+  /** How many there are beside these. */
+  readonly moreObstacles: number
 
   constructor(fields: Fields) {
     super(textOf(fields.message))
@@ -23,6 +25,7 @@ export class EngineError extends Error {
     this.step = textOf(fields.step)
     this.object = textOf(fields.object)
     this.obstacles = (fields.objects as readonly EngineObstacle[] | undefined) ?? []
+    this.moreObstacles = Number(fields.more ?? 0)
   }
 }
 

@@ -28,6 +28,8 @@ export interface Hello {
   readonly pid: number
   readonly uidBase: number
   readonly warm: number
+  /** Those that can be brought back. */
+  readonly images: readonly string[]
   readonly sandboxes: readonly EngineSandbox[]
 }
 
@@ -74,13 +76,11 @@ export interface CreateParameters {
 export interface CheckpointTaken {
   /** Nothing was written since the last switch: the head is still the old one, and the rest is not told. */
   readonly unchanged: boolean
+  /** How many its image has; without any there is no image. */
   readonly processes?: number
   /** Open files that were moved to the new head. */
   readonly files?: number
-  /** Whether the processes can be brought back; told where an image was asked for. */
-  readonly kept?: boolean
-  /** Why not. */
-  readonly notKept?: readonly EngineObstacle[]
+  /** What was copied of their memory. */
   readonly memoryBytes?: number
   /** `blocking` is how long the processes stood still. */
   readonly timings?: Readonly<Record<string, number>>
@@ -173,6 +173,8 @@ interface Operations {
     {
       initPid: number
       cgroups: readonly string[]
+      /** How many of an image run again, and the commands among them. */
+      revived: number
       processes: readonly EngineProcess[]
       timings: Readonly<Record<string, number>>
     }
@@ -182,13 +184,15 @@ interface Operations {
     {
       initPid: number
       stopped: number
-      /** Those that run again. */
+      /** How many run again. */
+      revived: number
+      /** The commands among them. */
       processes: readonly EngineProcess[]
       timings: Readonly<Record<string, number>>
     }
   >
   'sandbox.checkpoint': Operation<
-    InSandbox & { head: string; layers?: readonly string[]; image?: string },
+    InSandbox & { head: string; layers?: readonly string[]; image: string },
     CheckpointTaken
   >
   'image.drop': Operation<{ image: string }, Nothing>

@@ -3,19 +3,26 @@ import type { EngineProcess } from '../engine/messages.js'
 import type { State } from './state.js'
 import { armTimeLimit } from './time-limit.js'
 
-/** `of`: the sandbox that knows them, where this one does not. */
+/** What was known of them at the checkpoint is kept with it: its sandbox, and they in it, may be gone. */
+export function keepCommands(state: State, sandbox: string, checkpoint: string): void {
+  for (const { id } of state.store.processes.running(sandbox)) {
+    state.store.processes.copy(sandbox, id, checkpoint)
+  }
+}
+
 export function bringBack(
   state: State,
   sandbox: string,
+  checkpoint: string,
   processes: readonly EngineProcess[],
-  of: string = sandbox,
 ): void {
   for (const { process: id, held } of processes) {
-    if (of !== sandbox) state.store.processes.copy(of, id, sandbox)
-    state.store.processes.setRunning(sandbox, id)
-    const row = state.store.processes.get(sandbox, id)
-    if (!row || state.running.get(sandbox, id)) continue
-    state.running.add(sandbox, id, held).started = true
+    const { store, running } = state
+    if (store.processes.get(sandbox, id)) store.processes.setRunning(sandbox, id)
+    else store.processes.copy(checkpoint, id, sandbox)
+    const row = store.processes.get(sandbox, id)
+    if (!row || running.get(sandbox, id)) continue
+    running.add(sandbox, id, held).started = true
     if (row.deadline !== null && row.deadline > Date.now()) armTimeLimit(state, row)
   }
 }

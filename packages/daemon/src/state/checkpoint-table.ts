@@ -18,16 +18,16 @@ export interface CheckpointRow {
   /** Of the layer that was frozen; null until that is measured. */
   readonly fileBytes: number | null
   readonly memoryBytes: number
-  /** The engine has its processes. */
-  readonly kept: boolean
+  /** The family's engine has its processes; not after that has ended. */
+  readonly inMemory: boolean
   readonly createdAt: number
 }
 
-type Flag = 'internal' | 'unchanged' | 'kept'
+type Flag = 'internal' | 'unchanged' | 'inMemory'
 type Stored = Omit<CheckpointRow, Flag> & Record<Flag, number>
 
 const COLUMNS = `id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec AS blockingUsec, processes,
-  files, file_bytes AS fileBytes, memory_bytes AS memoryBytes, kept, created_at AS createdAt`
+  files, file_bytes AS fileBytes, memory_bytes AS memoryBytes, in_memory AS inMemory, created_at AS createdAt`
 
 export class CheckpointTable {
   readonly #insert: Database.Statement
@@ -43,12 +43,14 @@ export class CheckpointTable {
   readonly #children: Database.Statement
   readonly #internal: Database.Statement
   readonly #hasFamily: Database.Statement
+  readonly #holdsProcesses: Database.Statement
+  readonly #forgetProcesses: Database.Statement
   readonly #remove: Database.Statement
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
       `INSERT INTO checkpoints (id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec, processes, files,
-         file_bytes, memory_bytes, kept, created_at)
+         file_bytes, memory_bytes, in_memory, created_at)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
     this.#setLabel = db.prepare('UPDATE checkpoints SET label = ? WHERE id = ?')
@@ -65,6 +67,8 @@ export class CheckpointTable {
     this.#children = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE parent = ?`)
     this.#internal = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE internal = 1`)
     this.#hasFamily = db.prepare('SELECT 1 FROM checkpoints WHERE family = ? LIMIT 1')
+    this.#holdsProcesses = db.prepare('SELECT 1 FROM checkpoints WHERE family = ? AND in_memory = 1 LIMIT 1')
+    this.#forgetProcesses = db.prepare('UPDATE checkpoints SET in_memory = 0 WHERE family = ?')
     this.#remove = db.prepare('DELETE FROM checkpoints WHERE id = ?')
   }
 
@@ -72,7 +76,7 @@ export class CheckpointTable {
     const { id, family, sandbox, parent, layer, label, blockingUsec, processes, files, fileBytes } = row
     this.#insert.run(
       ...[id, family, sandbox, parent, layer, label, Number(row.internal), Number(row.unchanged)],
-      ...[blockingUsec, processes, files, fileBytes, row.memoryBytes, Number(row.kept), row.createdAt],
+      ...[blockingUsec, processes, files, fileBytes, row.memoryBytes, Number(row.inMemory), row.createdAt],
     )
   }
 
@@ -127,12 +131,22 @@ export class CheckpointTable {
     return this.#hasFamily.get(family) !== undefined
   }
 
+  /** Whether the family's engine has processes of a checkpoint. */
+  holdsProcesses(family: string): boolean {
+    return this.#holdsProcesses.get(family) !== undefined
+  }
+
+  /** With the engine they are gone. */
+  forgetProcesses(family: string): void {
+    this.#forgetProcesses.run(family)
+  }
+
   remove(id: string): void {
     this.#remove.run(id)
   }
 }
 
 function parse(stored: Stored): CheckpointRow {
-  const { internal, unchanged, kept } = stored
-  return { ...stored, internal: internal === 1, unchanged: unchanged === 1, kept: kept === 1 }
+  const { internal, unchanged, inMemory } = stored
+  return { ...stored, internal: internal === 1, unchanged: unchanged === 1, inMemory: inMemory === 1 }
 }

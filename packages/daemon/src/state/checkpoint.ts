@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type CheckpointInfo, type CreateCheckpoint, DeltaBoxError } from '@deltabox/protocol'
 import { EngineError } from '../engine/client.js'
 import type { CheckpointTaken } from '../engine/messages.js'
+import { keepCommands } from './bring-back.js'
 import type { CheckpointRow } from './checkpoint-table.js'
 import { infoOf } from './checkpoints.js'
 import { freezeHead } from './heads.js'
@@ -38,19 +39,22 @@ export interface Origin {
   /** The top of its chain. */
   readonly layer: string | null
   readonly checkpoint: string | null
-  /** Its processes can be brought back. */
-  readonly kept: boolean
-  /** The sandbox it was taken of. */
-  readonly of: string
+  /** How many processes it has. */
+  readonly processes: number
+  /** The engine has them. */
+  readonly inMemory: boolean
 }
 
 /** For a fork: the caller has its turn with the sandbox. Where nothing changed, the checkpoint it stands on will do. */
 export async function freezeForFork(state: State, sandbox: SandboxRow): Promise<Origin> {
   const { family, checkpoint } = sandbox
   const taken = await freeze(state, sandbox)
-  if (taken.isSameAsPosition) return { family, checkpoint, layer: taken.layer, kept: false, of: sandbox.id }
-  const { id, layer, kept } = register(state, sandbox, taken, { label: null, internal: true })
-  return { family, checkpoint: id, layer, kept, of: sandbox.id }
+  if (taken.isSameAsPosition) {
+    return { family, checkpoint, layer: taken.layer, processes: 0, inMemory: false }
+  }
+  const row = register(state, sandbox, taken, { label: null, internal: true })
+  const { id, layer, processes, inMemory } = row
+  return { family, checkpoint: id, layer, processes, inMemory }
 }
 
 interface Frozen extends CheckpointTaken {
@@ -74,8 +78,7 @@ async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
   let taken: CheckpointTaken
   try {
     const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
-    const kept = state.config.keepsProcesses ? { image } : {}
-    const parameters = { sandbox: id, head: state.layers.directory(head), ...kept, ...chain }
+    const parameters = { sandbox: id, head: state.layers.directory(head), image, ...chain }
     const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
     taken = await untilSettled(state, () => ask(state, sandbox, doing, 'sandbox.checkpoint', parameters))
   } catch (error) {
@@ -136,12 +139,13 @@ function register(
     processes: taken.processes ?? 0,
     files: taken.files ?? 0,
     memoryBytes: taken.memoryBytes ?? 0,
-    kept: taken.kept ?? false,
+    inMemory: (taken.processes ?? 0) > 0,
     fileBytes: taken.isSameAsPosition ? 0 : (size?.bytes ?? sizeOf(state, taken.layer)),
     createdAt: Date.now(),
   }
   state.store.transaction(() => {
     state.store.checkpoints.insert(row)
+    if (row.inMemory) keepCommands(state, sandbox.id, row.id)
     if (taken.head) freezeHead(state, sandbox, taken.head.id, row.id, taken.isOnNewChain, size)
     else state.store.sandboxes.setHead(sandbox.id, sandbox.head, row.id)
   })

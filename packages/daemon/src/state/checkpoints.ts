@@ -65,9 +65,10 @@ function remove(state: State, checkpoint: CheckpointRow): void {
     store.sandboxes.movePositions(id, parent)
     store.layers.moveTargets(id, parent)
     store.checkpoints.remove(id)
+    store.processes.forgetAll(id)
     state.layers.release(layer)
   })
-  if (checkpoint.kept) dropImage(state, checkpoint)
+  if (checkpoint.inMemory) dropImage(state, checkpoint)
   state.log.info({ checkpoint: id, sandbox }, 'checkpoint removed')
   state.events.emit({ type: 'checkpoint.removed', sandbox, checkpoint: id })
   leaveCheckpoint(state, parent)
@@ -109,6 +110,11 @@ export function removeUnneededOf(state: State, sandbox: string): number {
   return left
 }
 
+/** How many of its processes are gone with the engine that had them. */
+export function lostOf({ processes, inMemory }: Pick<CheckpointRow, 'processes' | 'inMemory'>): number {
+  return inMemory ? 0 : processes
+}
+
 export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
   return {
     id: row.id,
@@ -119,6 +125,7 @@ export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
     unchanged: row.unchanged,
     blockingMs: row.blockingUsec / 1000,
     processes: row.processes,
+    lost: lostOf(row),
     files: row.files,
     memoryBytes: row.memoryBytes,
     fileBytes: row.fileBytes,

@@ -119,7 +119,7 @@ const NAMES_STEP: ReadonlySet<ErrorCode> = new Set([
 
 /** Where the code alone does not say what went wrong, the step does. */
 function reasonOf(error: EngineError, code: ErrorCode): string {
-  if (error.obstacles.length > 0) return obstaclesIn(error.obstacles)
+  if (error.obstacles.length > 0) return obstaclesIn(error)
   if (error.errno === 0) return error.message
   const prefix = `${error.step}: `
   const reason = error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message
@@ -128,7 +128,10 @@ function reasonOf(error: EngineError, code: ErrorCode): string {
 }
 
 function detailsOf(error: EngineError): Record<string, unknown> {
-  if (error.obstacles.length > 0) return { objects: error.obstacles.map(obstacleOf) }
+  if (error.obstacles.length > 0) {
+    const passing = error.code === 'unsettled'
+    return { objects: error.obstacles.map(obstacleOf), more: error.moreObstacles, passing }
+  }
   if (error.errno === 0) return {}
   return { errno: errnoName(error), step: error.step, object: error.object }
 }
@@ -153,10 +156,18 @@ function obstacleOf({ pid, command, object, reason }: EngineObstacle): Obstacle 
 /** What the engine says where the obstacle is nothing that the process has. */
 const PROCESS_ITSELF = 'the process itself'
 
-function obstaclesIn([first, ...others]: readonly EngineObstacle[]): string {
-  if (!first) return ''
-  const { pid, command, object, reason } = obstacleOf(first)
-  const more = others.length === 0 ? '' : ` (and ${others.length} more)`
-  const where = object === PROCESS_ITSELF ? '' : `, ${object}`
-  return `process ${pid} (${command})${where}: ${reason}${more}`
+/** How many a message names; all are in its details. */
+const NAMED_MAX = 10
+
+function obstaclesIn({ obstacles, moreObstacles }: EngineError): string {
+  const named = obstacles.slice(0, NAMED_MAX).map(obstacleText)
+  const more = obstacles.length - named.length + moreObstacles
+  return named.join('; ') + (more === 0 ? '' : `; and ${more} more`)
+}
+
+function obstacleText(told: EngineObstacle): string {
+  const { pid, command, object, reason } = obstacleOf(told)
+  const what = object === PROCESS_ITSELF ? '' : object
+  const who = pid === 0 ? '' : `process ${pid} (${command})`
+  return `${[who, what].filter((part) => part !== '').join(', ')}: ${reason}`.replace(/\p{Cc}/gu, '?')
 }

@@ -206,6 +206,7 @@ export class Families {
   #lost(family: Family, error: EngineLostError): void {
     this.#live.delete(family.id)
     if (this.#ending.has(family.id) || this.#stopped) return
+    this.#store.checkpoints.forgetProcesses(family.id)
     this.#listener.lost(family, error)
   }
 
@@ -237,13 +238,17 @@ export class Families {
   async #clearAfterEngine(row: FamilyRow): Promise<void> {
     await this.#kill(row)
     this.#store.families.setProcess(row.id, undefined)
+    this.#store.checkpoints.forgetProcesses(row.id)
     await rm(this.socket(row.id), { force: true })
     await rmdir(this.baseDirectory(row.id)).catch((error) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     })
   }
 
-  /** Ends the engine of a family without sandboxes, and the family itself when it has no checkpoints either. */
+  /**
+   * Ends the engine of a family without sandboxes and without processes of checkpoints, and the family itself when it has
+   * no checkpoints at all.
+   */
   async retire(id: string): Promise<void> {
     if (this.#isUsed(id)) return
     await this.#serial.run(id, async () => {
@@ -255,7 +260,8 @@ export class Families {
   }
 
   #isUsed(id: string): boolean {
-    return this.#users.has(id) || this.#store.sandboxes.hasFamily(id)
+    const { sandboxes, checkpoints } = this.#store
+    return this.#users.has(id) || sandboxes.hasFamily(id) || checkpoints.holdsProcesses(id)
   }
 
   /** Ends an engine and everything in it, and forgets the family. */
@@ -280,6 +286,7 @@ export class Families {
     this.#ending.delete(family.id)
     await rm(this.socket(family.id), { force: true })
     this.#store.families.setProcess(family.id, undefined)
+    this.#store.checkpoints.forgetProcesses(family.id)
   }
 
   /** Removes all that there is of a family whose engine has ended, or is to. */

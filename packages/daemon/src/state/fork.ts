@@ -4,7 +4,7 @@ import { DeltaBoxError, type Fork, type Forked } from '@deltabox/protocol'
 import { openBase } from './base.js'
 import { bringBack } from './bring-back.js'
 import { freezeForFork, type Origin } from './checkpoint.js'
-import { findCheckpoint, leaveCheckpoint } from './checkpoints.js'
+import { findCheckpoint, leaveCheckpoint, lostOf } from './checkpoints.js'
 import { parametersOf } from './create.js'
 import { unmake } from './destroy.js'
 import { explain } from './engine-errors.js'
@@ -29,10 +29,10 @@ export async function forkSandbox(state: State, reference: string, request: Fork
 
 export async function forkCheckpoint(state: State, reference: string, request: Fork): Promise<Forked> {
   const started = performance.now()
-  const { id, family, layer, sandbox, kept } = findCheckpoint(state, reference)
+  const { id, family, layer, sandbox, processes, inMemory } = findCheckpoint(state, reference)
   const children = insertChildren(
     state,
-    { family, layer, checkpoint: id, kept, of: sandbox },
+    { family, layer, checkpoint: id, processes, inMemory },
     request,
     sandbox,
   )
@@ -97,17 +97,17 @@ async function makeOne(
   state: State,
   family: Family,
   { id, head }: Child,
-  { kept, checkpoint, of }: Origin,
+  { inMemory, checkpoint }: Origin,
 ): Promise<Made> {
   const row = state.store.sandboxes.get(id)
   if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
   try {
     state.layers.make(head)
     await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
-    const image = kept && checkpoint !== null ? { image: checkpoint } : {}
+    const image = inMemory && checkpoint !== null ? { image: checkpoint } : {}
     const parameters = { ...parametersOf(state, { id, setup: row }, head), ...image }
     const { cgroups, processes } = await family.client.request('sandbox.create', parameters)
-    bringBack(state, id, processes, of)
+    if (checkpoint !== null) bringBack(state, id, checkpoint, processes)
     return { id, cgroups }
   } catch (error) {
     throw explain(error, 'sandbox.create', `make sandbox ${id}`)
@@ -142,10 +142,11 @@ function failure(of: string, failed: readonly unknown[], count: number): DeltaBo
 
 function report(
   state: State,
-  { checkpoint }: Origin,
+  origin: Origin,
   made: readonly PromiseSettledResult<Made>[],
   started: number,
 ): Forked {
+  const { checkpoint } = origin
   state.store.transaction(() => {
     for (const result of made) {
       if (result.status === 'fulfilled')
@@ -164,5 +165,5 @@ function report(
     state.events.emit({ type: 'sandbox.created', sandbox })
     state.events.emit({ type: 'sandbox.forked', sandbox, ...(checkpoint === null ? {} : { checkpoint }) })
   }
-  return { sandboxes, ms: rounded(ms) }
+  return { sandboxes, lost: lostOf(origin), ms: rounded(ms) }
 }

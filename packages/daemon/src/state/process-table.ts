@@ -1,6 +1,7 @@
 import type Database from 'libsql'
 
 export interface ProcessRow {
+  /** Or a checkpoint that has it. */
   readonly sandbox: string
   readonly id: string
   /** Absent while it is being started. */
@@ -138,7 +139,7 @@ export class ProcessTable {
     this.#setRunning.run(sandbox, id)
   }
 
-  /** A fork has it too. */
+  /** A checkpoint, or a sandbox in its state, has it too: there it runs. */
   copy(from: string, id: string, to: string): void {
     this.#copy.run(to, from, id)
   }

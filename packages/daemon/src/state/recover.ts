@@ -41,6 +41,10 @@ async function recoverLive(
   sandboxes: readonly SandboxRow[],
 ): Promise<void> {
   if (hello.sandboxes.length > 0) family.base = Promise.resolve({})
+  // Of a checkpoint that a daemon was killed while it took or removed.
+  for (const image of hello.images) {
+    if (!state.store.checkpoints.get(image)) await family.client.request('image.drop', { image })
+  }
   for (const stray of hello.sandboxes) {
     if (sandboxes.some((row) => row.id === stray.sandbox)) continue
     await family.client.request('sandbox.destroy', { sandbox: stray.sandbox, remove: true })

@@ -1,9 +1,9 @@
-/** Going back: a sandbox gets the files of an earlier state, in a new cell that is complete before the old one ends. */
+/** Going back: a sandbox gets an earlier state, in a new cell that is complete before the old one ends. */
 import { DeltaBoxError, type RollbackSandbox, type RolledBack } from '@deltabox/protocol'
 import type { Ok } from '../engine/messages.js'
 import { bringBack } from './bring-back.js'
 import type { CheckpointRow } from './checkpoint-table.js'
-import { findCheckpoint } from './checkpoints.js'
+import { findCheckpoint, lostOf } from './checkpoints.js'
 import { replaceHead } from './heads.js'
 import { revive } from './revive.js'
 import type { SandboxRow } from './sandbox-table.js'
@@ -22,7 +22,7 @@ export function rollbackSandbox(
     const sandbox = findSandbox(state, id)
     const checkpoint = findCheckpoint(state, request.checkpoint)
     refuseStranger(sandbox, checkpoint)
-    const { stopped, timings } = await standOn(state, sandbox, checkpoint)
+    const { stopped, revived, timings } = await standOn(state, sandbox, checkpoint)
     const ms = performance.now() - started
     state.warmCells.used(state.families.get(sandbox.family), sandbox, 1)
     state.metrics.rollbackSeconds.observe(ms / 1000)
@@ -32,8 +32,10 @@ export function rollbackSandbox(
       sandbox: id,
       checkpoint: checkpoint.id,
       ms: rounded(ms),
-      source: checkpoint.kept ? 'template' : 'image',
+      source: checkpoint.inMemory ? 'template' : 'image',
       stopped,
+      processes: revived,
+      lost: lostOf(checkpoint),
       timings: milliseconds(timings),
     }
   })
@@ -52,18 +54,18 @@ async function standOn(
   state: State,
   sandbox: SandboxRow,
   checkpoint: CheckpointRow,
-): Promise<Pick<Ok<'sandbox.rollback'>, 'stopped' | 'timings'>> {
+): Promise<Pick<Ok<'sandbox.rollback'>, 'stopped' | 'revived' | 'timings'>> {
   const { id, family } = sandbox
   const { id: target, layer: parent } = checkpoint
   const head = state.layers.newHead({ family, sandbox: id, parent, target })
   try {
     const doing = `roll sandbox ${labelOf(sandbox)} back to ${target}`
-    if (sandbox.state === 'dead') return await revive(state, sandbox, head, doing)
+    const image = checkpoint.inMemory ? { image: target } : {}
+    if (sandbox.state === 'dead') return await revive(state, sandbox, { head, target, ...image }, doing)
     const layers = state.layers.chainDirectories(parent)
-    const image = checkpoint.kept ? { image: target } : {}
     const parameters = { sandbox: id, layers, head: state.layers.directory(head), ...image }
     const reply = await ask(state, sandbox, doing, 'sandbox.rollback', parameters)
-    bringBack(state, id, reply.processes)
+    bringBack(state, id, target, reply.processes)
     // Where it stands has moved with its checkpoint, if that was removed meanwhile.
     replaceHead(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
     return reply

@@ -9,7 +9,7 @@ import { LayerTable } from './layer-table.js'
 import { ProcessTable } from './process-table.js'
 import { SandboxTable } from './sandbox-table.js'
 
-const SCHEMA_VERSION = 3
+const SCHEMA_VERSION = 4
 const ROOM_BYTES = 4 * 1024 * 1024
 /** Of 4 KiB; less than there is room for in the log. */
 const LOG_MAX_PAGES = 900
@@ -71,7 +71,7 @@ const SCHEMA = `
     files INTEGER NOT NULL,
     file_bytes INTEGER,
     memory_bytes INTEGER NOT NULL,
-    kept INTEGER NOT NULL,
+    in_memory INTEGER NOT NULL,
     created_at INTEGER NOT NULL
   );
   CREATE INDEX checkpoints_by_parent ON checkpoints (parent);

@@ -27,7 +27,7 @@ class FakeEngine {
     'base.open': () => ({ timings: {} }),
     'sandbox.create': ({ sandbox, layers, head }) => {
       this.mount(sandbox, [head, ...layers])
-      return { initPid: 1, cgroups: [], processes: [], timings: {} }
+      return { initPid: 1, cgroups: [], revived: 0, processes: [], timings: {} }
     },
     'sandbox.destroy': ({ sandbox }) => {
       this.mounted.delete(sandbox)
@@ -40,8 +40,9 @@ class FakeEngine {
     },
     'sandbox.rollback': ({ sandbox, layers, head }) => {
       this.mount(sandbox, [head, ...layers])
-      return { initPid: 1, stopped: 3, processes: [], timings: {} }
+      return { initPid: 1, stopped: 3, revived: 1, processes: [], timings: {} }
     },
+    'image.drop': () => ({}),
     'cells.warm': ({ count }) => ({ count }),
     'layer.sync': () => ({}),
     'layer.measure': () => ({ bytes: 4096, files: 1 }),

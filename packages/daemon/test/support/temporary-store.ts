@@ -68,7 +68,7 @@ export function checkpointAt(id: string, layer: string | null, parent: string | 
     files: 0,
     fileBytes: null,
     memoryBytes: 0,
-    kept: false,
+    inMemory: false,
     createdAt: 1,
   }
 }

@@ -499,23 +499,31 @@ static const struct call {
     {"open-fifo", wait_fifo, wake_fifo},
 };
 
-static void set_up(void)
+/* They are not brought back: only who waits for one has it. */
+static void set_up_queue(const char *call)
 {
     struct mq_attr attributes = {.mq_maxmsg = 2, .mq_msgsize = 64};
 
+    if (strcmp(call, "msgrcv") == 0) {
+        must((queue = msgget(IPC_PRIVATE, 0600)) >= 0);
+    } else if (strncmp(call, "sem", 3) == 0) {
+        must((semaphores = semget(IPC_PRIVATE, 1, 0600)) >= 0);
+    } else if (strcmp(call, "mq_receive") == 0) {
+        must((messages = mq_open("/victim", O_CREAT | O_RDWR, 0600, &attributes)) != (mqd_t)-1);
+    }
+}
+
+static void set_up(void)
+{
     waiter = getpid();
     must(pipe(pipes) == 0 && pipe(other) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0);
     word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     must(word != MAP_FAILED);
     word[1] = eventfd(0, 0);
     events = epoll_create1(0);
-    queue = msgget(IPC_PRIVATE, 0600);
-    semaphores = semget(IPC_PRIVATE, 1, 0600);
-    messages = mq_open("/victim", O_CREAT | O_RDWR, 0600, &attributes);
     listener = socket(AF_UNIX, SOCK_STREAM, 0);
     lock_fd = open("lock", O_CREAT | O_RDWR, 0644);
-    must(word[1] >= 0 && events >= 0 && queue >= 0 && semaphores >= 0 && listener >= 0 && lock_fd >= 0);
-    must(messages != (mqd_t)-1);
+    must(word[1] >= 0 && events >= 0 && listener >= 0 && lock_fd >= 0);
     unlink(address.sun_path);
     must(bind(listener, (void *)&address, sizeof address) == 0 && listen(listener, 0) == 0);
     must(flock(lock_fd, LOCK_EX) == 0);
@@ -541,6 +549,7 @@ int main(int argc, char **argv)
     }
     must(call < calls + sizeof calls / sizeof *calls);
     set_up();
+    set_up_queue(argv[1]);
     if (strcmp(call->name, "write-pipe") == 0) {
         fill(other[1]);
     }

@@ -81,7 +81,7 @@ export interface Stage {
 }
 
 /** Sandboxes end with the test that made them, and then the layers they have frozen are compared. */
-export function useStage(env: Record<string, string> = {}): Stage {
+export function useStage(): Stage {
   const scenes: Scene[] = []
   let digests: LayerDigests
   const stage = {} as Stage
@@ -96,7 +96,7 @@ export function useStage(env: Record<string, string> = {}): Stage {
   beforeAll(async () => {
     digests = new LayerDigests()
     // Layers that were put together would be gone when they are compared.
-    stage.daemon = await TestDaemon.start({ DELTABOX_MERGE_DEPTH: '400', ...env })
+    stage.daemon = await TestDaemon.start({ DELTABOX_MERGE_DEPTH: '400' })
     stage.client = new Client({ url: stage.daemon.url })
   })
   afterEach(async () => {
