@@ -32,6 +32,12 @@ int seen_refuse(const struct seen *seen, const char *reason)
     return SEEN_OBSTACLE;
 }
 
+int seen_wait(const struct seen *seen, const char *reason)
+{
+    obstacle_add_descriptor(seen->obstacles, seen->unit->subject, seen->number, seen->link, false, reason);
+    return SEEN_OBSTACLE;
+}
+
 int seen_take(const struct seen *seen)
 {
     int fd = pidfd_getfd(seen->unit->pidfd, seen->number, 0);

@@ -174,6 +174,54 @@ static int find_controls(struct image *image, const struct move *move, struct ob
     return result;
 }
 
+/* Types the bytes in once more: as they are, and nobody sees it. What tells of stopping and starting is left alone, for a
+ * master that is told of changes to it. */
+static int type_again(int slave, const struct termios2 *looks, const char *bytes, size_t count)
+{
+    struct termios2 plain = *looks;
+
+    plain.c_iflag &= IXON;
+    plain.c_lflag = ICANON;
+    for (size_t i = 0; i < sizeof plain.c_cc; i++) {
+        plain.c_cc[i] = i == VSTART || i == VSTOP ? plain.c_cc[i] : 0;
+    }
+    int result = ioctl(slave, TCSETS2, &plain) < 0 ? -errno : 0;
+    for (size_t i = 0; result == 0 && i < count; i++) {
+        result = ioctl(slave, TIOCSTI, &bytes[i]) < 0 ? -errno : 0;
+    }
+    return ioctl(slave, TCSETS2, looks) < 0 ? -errno : result;
+}
+
+/* How much of a line there is whose end was not typed yet. The kernel tells only who takes lines as they come, and to take
+ * them so for a moment would end the line: it is taken out and typed again. */
+static int count_half_line(int slave)
+{
+    char bytes[4096];
+    struct termios2 looks;
+    int count = 0;
+
+    if (ioctl(slave, TCGETS2, &looks) < 0) {
+        return -errno;
+    }
+    if (!(looks.c_lflag & ICANON)) {
+        return 0;
+    }
+    struct termios2 raw = looks;
+    raw.c_lflag &= ~(tcflag_t)ICANON;
+    raw.c_cc[VMIN] = raw.c_cc[VTIME] = 0;
+    if (ioctl(slave, TCSETS2, &raw) < 0) {
+        return -errno;
+    }
+    if (ioctl(slave, FIONREAD, &count) == 0 && count > 0) {
+        count = (int)read(slave, bytes, sizeof bytes);
+    }
+    int result = ioctl(slave, TCSETS2, &looks) < 0 ? -errno : 0;
+    if (result == 0 && count > 0) {
+        result = type_again(slave, &looks, bytes, (size_t)count);
+    }
+    return result < 0 ? result : count;
+}
+
 /* What is on its way between two programs inside. */
 static int check_bytes(const struct image_terminal *terminal, const struct subject *subject,
                        struct obstacles *obstacles)
@@ -189,6 +237,10 @@ static int check_bytes(const struct image_terminal *terminal, const struct subje
         cleanup_fd slave = ioctl(terminal->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
         if (slave < 0 || ioctl(slave, FIONREAD, &incoming) < 0) {
             return terminal->locked ? 0 : -errno;
+        }
+        incoming = incoming > 0 ? incoming : count_half_line(slave);
+        if (incoming < 0) {
+            return incoming;
         }
     }
     if (poll(&events, 1, 0) < 0) {

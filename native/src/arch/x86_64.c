@@ -87,7 +87,13 @@ int arch_get_regs(pid_t tid, struct arch_regs *regs)
 {
     struct iovec area = {.iov_base = &regs->user, .iov_len = sizeof regs->user};
 
-    return ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &area) < 0 ? -errno : 0;
+    if (ptrace(PTRACE_GETREGSET, tid, NT_PRSTATUS, &area) < 0) {
+        return -errno;
+    }
+    if (area.iov_len < sizeof regs->user) { /* of a thread in 32-bit code: in another order */
+        *regs = (struct arch_regs){.user = {.cs = USER_CS_32, .orig_rax = (unsigned long long)-1}};
+    }
+    return 0;
 }
 
 int arch_set_regs(pid_t tid, const struct arch_regs *regs)
