@@ -62,8 +62,10 @@ static int freeze_all(struct checkpoint *this, struct err *err)
     return freeze(&this->move.frozen, this->sandbox, &this->move.obstacles, err);
 }
 
+/* What a program closes must be closed then, or a file it has written could not be executed yet. */
 static void thaw_all(struct checkpoint *this)
 {
+    move_close_all(&this->move);
     thaw(&this->move.frozen);
 }
 
@@ -289,7 +291,6 @@ static void commit(struct checkpoint *this)
 
     uint64_t start = now_usec();
     sandbox->carried = layer_print(this->head, sandbox->base, CARRIED_MAX);
-    /* what a program closes must be closed then, or a file it has written could not be executed yet */
     move_close_all(&this->move);
     watched_have_moved(this->sandbox);
     held_clean_layer(&this->move);

@@ -468,4 +468,7 @@ static int close_all(struct move *move, struct description *description, struct 
 void move_close_all(struct move *move)
 {
     move_each(move, close_all, NULL);
+    for (size_t i = 0; i < move->left_count; i++) {
+        fd_close(&move->lefts[i].description->old);
+    }
 }

@@ -111,8 +111,7 @@ static int capture_area(struct seen *seen, struct area *area)
         seen->flags = O_RDONLY;
         return capture_generation(seen, area);
     }
-    return is_left(seen->move, own) ? capture_left(seen, own, area)
-                                    : memory_handle(seen, own, &area->handle);
+    return is_left(seen->move, own) ? capture_left(seen, own, area) : memory_handle(seen, own, &area->handle);
 }
 
 int shared_capture(struct image *image, struct image_process *process, const struct move *move,
