@@ -50,6 +50,8 @@ static bool check_cell(struct cell *cell)
 {
     struct err err = {0};
     char detail[512];
+
+    engine.mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC); /* a root is made in the cell's */
     bool ok = pool_init(&err) == 0 && cell_create(cell, false, &err) == 0;
 
     snprintf(detail, sizeof detail, "%s",

@@ -127,9 +127,9 @@ os.kill(child, signal.SIGSTOP); os.waitpid(child, os.WUNTRACED); os.kill(child, 
     object: /^\/dev\/pts$/,
     reason: 'it is its working directory',
   },
-  'shared memory of System V': {
-    program: 'call(29, 0, 4096, 0o1600)',
-    object: /^System V shared memory$/,
+  'semaphores of System V': {
+    program: 'call(64, 0, 1, 0o1600)',
+    object: /^System V semaphores$/,
     reason: 'it is not brought back',
     command: '',
   },
