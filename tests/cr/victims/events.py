@@ -70,7 +70,7 @@ class Victim:
         os.dup2(self.timers[1], borrowed)
         self.borrowed = borrowed
         closed = os.dup(self.large)
-        control(self.outer, 1, closed, WAIT | select.EPOLLONESHOT, 7)
+        control(self.outer, 1, closed, WAIT, 7)
         os.close(closed)
 
     def change(self):

@@ -115,6 +115,9 @@ class Victim:
         for pid in self.pids.values():
             os.kill(pid, signal.SIGSTOP)
             os.kill(pid, signal.SIGCONT)
+        # that a child goes on refuses a checkpoint until it was told
+        while os.waitid(os.P_ALL, 0, os.WCONTINUED | os.WNOHANG):
+            pass
 
 
 run(Victim())
