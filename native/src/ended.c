@@ -40,7 +40,7 @@ static bool await_end(const struct move *move, pid_t pid, uint64_t deadline)
     const struct timespec pause = {.tv_nsec = LOOK_NSEC};
     const struct subject *frozen = find_frozen(move, pid);
 
-    if (frozen && subject_thread(frozen)) {
+    if (frozen && (subject_thread(frozen) || frozen->runs_on)) {
         return true; /* it lives */
     }
     while (!has_ended(pid, frozen != NULL)) {

@@ -235,7 +235,9 @@ static int check_bytes(const struct image_terminal *terminal, const struct subje
     }
     if (terminal->had_slave) {
         cleanup_fd slave = ioctl(terminal->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-        if (slave < 0 || ioctl(slave, FIONREAD, &incoming) < 0) {
+        /* to ask whether there is something lets arrive what is on its way */
+        struct pollfd arrives = {.fd = slave, .events = POLLIN};
+        if (slave < 0 || poll(&arrives, 1, 0) < 0 || ioctl(slave, FIONREAD, &incoming) < 0) {
             return terminal->locked ? 0 : -errno;
         }
         incoming = incoming > 0 ? incoming : count_half_line(slave);

@@ -214,7 +214,9 @@ it('several at once are all told of, and the rest of the sandbox is as it was', 
   box = await Sandbox.create({ client })
   const wanted = Object.values(KINDS).filter(({ passes }) => !passes)
   for (const { program } of wanted) await start(program)
-  await box.commands.start(['sh', '-c', 'while sleep 0.01; do echo 1 >> /srv/log; done'])
+  const writer = 'import time\nwhile True: time.sleep(0.01); open("/srv/log", "a").write("1")'
+  await box.commands.start(['python3', '-c', writer])
+  await expect.poll(() => box.files.exists('/srv/log')).toBe(true)
   const { details, message } = await refusal()
   const told = details.objects.map(({ object, reason }) => `${object}: ${reason}`)
   for (const { object, reason } of wanted) {
