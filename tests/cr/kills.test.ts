@@ -7,7 +7,7 @@ import { TestDaemon } from '../e2e/support/daemon.js'
 import { cgroupsOf, Family, type Relative } from './support/family.js'
 import { Ledger } from './support/ledger.js'
 
-const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 6)
+const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)
 const LONGEST_MS = 40
 
 let daemon: TestDaemon
