@@ -291,6 +291,7 @@ static int forget_signal(struct puppet *parent, int signal)
 static int end_zombie(struct revival *revival, const struct member *member)
 {
     const struct image_zombie *zombie = member->zombie;
+    const struct member *parent = parent_of(revival, member);
     struct puppet *puppet = puppet_of(revival, member);
     struct inject *inject = &puppet->inject;
     const uint64_t at = inject_data(inject);
@@ -305,9 +306,7 @@ static int end_zombie(struct revival *revival, const struct member *member)
     if ((result = inject_run_clear(inject)) < 0 || (result = puppet_exit(puppet, zombie->status)) < 0) {
         return result;
     }
-    return zombie->exit_signal
-               ? forget_signal(puppet_of(revival, parent_of(revival, member)), zombie->exit_signal)
-               : 0;
+    return zombie->exit_signal && parent ? forget_signal(puppet_of(revival, parent), zombie->exit_signal) : 0;
 }
 
 static int end_hidden(struct revival *revival, const struct member *member)

@@ -346,7 +346,6 @@ static int begin_empty(struct build *this, struct err *err)
     if (puppet_make(puppet, this->place, err) < 0) {
         return -1;
     }
-    this->inject = &puppet->inject;
     return done(clear(this), "clear memory", err) < 0
                ? -1
                : done(hand_open(&puppet->hand, this->inject, puppet->subject.pidfd), "make socket", err);
@@ -361,7 +360,6 @@ static int begin_grown(struct build *this, const struct image_process *origin, s
     if (done(puppet_fork(puppet, parent, &pool, CLONE_PARENT, 0), "fork template", err) < 0) {
         return -1;
     }
-    this->inject = &puppet->inject;
     if (done(puppet_own_hand(puppet, parent), "make socket", err) < 0) {
         return -1;
     }
@@ -376,6 +374,7 @@ struct template *template_build(struct memory *memory, const struct image_proces
     if (!this.template) {
         die("out of memory");
     }
+    this.inject = &this.template->puppet.inject;
     this.template->puppet.hand.socket = -1;
     int result = memory->grows && !(origin && origin->template)
                      ? err_set(err, ERR_NO_IMAGE, "the state it grows from is gone")
