@@ -19,8 +19,10 @@ struct lineage {
 struct lineage *lineage_of(struct sandbox *sandbox, pid_t pid);
 /* The process of an image that it came from; NULL when that is gone. */
 const struct image_process *lineage_origin(const struct lineage *lineage);
-/* It has just been revived from there. */
-void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner);
+/* It has just been revived from there. `watch`: what lineage_watch_new has given for it, or negative; it is taken over. */
+void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner, int watch);
+/* For a process that has the pages of an image, but no page frames in common with the template. It or -errno. */
+int lineage_watch_new(struct inject *inject, const struct memory *memory);
 /* The process stands as it is in the image, and all its pages are watched from now on. Where the kernel cannot do that,
  * its lineage ends. */
 void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,

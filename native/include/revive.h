@@ -12,6 +12,7 @@ struct revived {
     struct puppet *threads;
     size_t thread_count;
     size_t common_filters; /* that all threads have of its filters of system calls */
+    int watch;             /* its pages are not those of its template: what tells which it writes; -1 */
 };
 
 /* Of an object of the image. */

@@ -13,6 +13,7 @@
 #include "fault.h"
 #include "fd.h"
 #include "fill.h"
+#include "lineage.h"
 #include "template.h"
 #include "terminal.h"
 
@@ -203,6 +204,14 @@ static int fill(struct revival *revival, const struct member *member, const char
     return has == filling.memory ? 0 : fill_memory(&filling, step);
 }
 
+/* Where that cannot be told, the next checkpoint copies all it has. */
+static void watch(const struct revival *revival, const struct member *member, struct revived *revived)
+{
+    if (memory_at_birth(revival, member) != &member->process->memory) {
+        revived->watch = lineage_watch_new(&revived->puppet.inject, &member->process->memory);
+    }
+}
+
 static int make(struct revival *revival, const struct member *member, const struct stage *stage,
                 const char **step)
 {
@@ -223,7 +232,9 @@ static int make(struct revival *revival, const struct member *member, const stru
         return result;
     }
     revival_spend(revival, PART_ENTER, &start);
-    result = fill(revival, member, step);
+    if ((result = fill(revival, member, step)) == 0) {
+        watch(revival, member, revived);
+    }
     revival_spend(revival, PART_FILL, &start);
     return result;
 }

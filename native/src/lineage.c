@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "areas.h"
 #include "fd.h"
@@ -109,10 +110,11 @@ static struct lineage *lineage_new(struct sandbox *sandbox, pid_t pid, pid_t inn
     return lineage;
 }
 
-void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner)
+void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner, int watch)
 {
     struct lineage *lineage = lineage_new(sandbox, pid, inner);
 
+    lineage->watch = watch < 0 ? -1 : watch;
     strcpy(lineage->image, image);
 }
 
@@ -193,6 +195,22 @@ static void watch_areas(int watch, const struct memory *memory)
         ioctl(watch, UFFDIO_REGISTER, &some);
     }
     ranges_free(&areas);
+}
+
+int lineage_watch_new(struct inject *inject, const struct memory *memory)
+{
+    int watch = make_watch(inject);
+
+    if (watch < 0) {
+        return watch;
+    }
+    watch_areas(watch, memory);
+    int result = pages_protect(inject->subject->pid);
+    if (result < 0) {
+        close(watch);
+        return result;
+    }
+    return watch;
 }
 
 void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,

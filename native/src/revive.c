@@ -122,6 +122,7 @@ static void prepare(struct revival *revival, const struct image *image)
     }
     for (; revival->count < image->process_count; revival->count++) {
         revival->processes[revival->count].image = &image->processes[revival->count];
+        revival->processes[revival->count].watch = -1;
         puppet_none(&revival->processes[revival->count].puppet);
     }
 }
@@ -266,6 +267,7 @@ void revival_end(struct revival *revival)
     for (size_t i = 0; i < revival->count; i++) {
         struct revived *revived = &revival->processes[i];
         end_process(revived);
+        fd_close(&revived->watch);
         free(revived->threads);
     }
     for (size_t i = 0; i < revival->family.count; i++) {

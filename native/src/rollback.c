@@ -162,10 +162,10 @@ void sandbox_let_go(struct revived_sandbox *this, struct sandbox *sandbox, struc
     out_text(ok, "processes");
     out_list(ok);
     for (size_t i = 0; i < this->revival.count; i++) {
-        const struct revived *revived = &this->revival.processes[i];
+        struct revived *revived = &this->revival.processes[i];
         const struct image_process *image = revived->image;
         pid_t pid = revived->puppet.subject.pid;
-        lineage_begin(sandbox, pid, this->revival.image->id, image->pid);
+        lineage_begin(sandbox, pid, this->revival.image->id, image->pid, fd_steal(&revived->watch));
         if (!image->api_id[0]) {
             continue;
         }

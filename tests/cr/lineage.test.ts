@@ -6,6 +6,7 @@ import { TestDaemon } from '../e2e/support/daemon.js'
 import { Asked } from './support/asked.js'
 import { Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
+import { Victim } from './support/victim.js'
 
 const GENERATIONS = 50
 const CHECKPOINTS = 200
@@ -52,6 +53,21 @@ it(`goes on through ${GENERATIONS} generations of forks of rollbacks of forks`, 
   }
   await box.kill({ checkpoints: true })
   await first.kill({ checkpoints: true })
+})
+
+it('copies what a child has written since a rollback, not all it has', async () => {
+  const megabyte = 2 ** 20
+  const box = await Sandbox.create({ client })
+  const victim = await Victim.start(box, 'pool.py')
+  const first = await box.checkpoint()
+  expect(first.memoryBytes).toBeGreaterThan(20 * megabyte)
+  for (let round = 0; round < 3; round++) {
+    await box.rollback(first)
+    const { memoryBytes } = await box.checkpoint()
+    expect(memoryBytes).toBeLessThan(2 * megabyte)
+    await victim.verify()
+  }
+  await box.kill({ checkpoints: true })
 })
 
 interface Cost {
