@@ -113,6 +113,8 @@ class Victim:
         mine = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if ids(pid)[0] == os.getpid()]
         equal(len(mine), 3, "the children")
         for pid in self.pids.values():
+            os.kill(pid, 0)
+        for pid in mine:
             os.kill(pid, signal.SIGSTOP)
             os.kill(pid, signal.SIGCONT)
         # that a child goes on refuses a checkpoint until it was told
