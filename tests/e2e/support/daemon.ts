@@ -23,6 +23,12 @@ export interface Frame {
   readonly payload: Buffer
 }
 
+interface Node {
+  readonly kind: string
+  readonly id: string
+  readonly children?: Node[]
+}
+
 export class TestDaemon {
   readonly directory: string = mkdtempSync(path.join(tmpdir(), 'dbx-'))
   readonly dataDir: string = path.join(this.directory, 'data')
@@ -97,11 +103,17 @@ export class TestDaemon {
     await exited
   }
 
-  /** Removes every sandbox, stops, and takes the directories away. */
+  /** Removes every sandbox and checkpoint, which ends the engines, stops, and takes the directories away. */
   async clean(): Promise<void> {
     if (!this.child || this.child.exitCode !== null || this.child.signalCode !== null) await this.start()
     const { sandboxes } = (await this.get('/v1/sandboxes')).json
     for (const { id } of sandboxes) await this.call('DELETE', `/v1/sandboxes/${id}`)
+    const { roots } = (await this.get('/v1/tree')).json
+    const nodes = roots.flatMap((root: { children: Node[] }) => root.children)
+    for (const { kind, id, children } of nodes) {
+      if (kind === 'checkpoint') await this.call('DELETE', `/v1/checkpoints/${id}`)
+      nodes.push(...(children ?? []))
+    }
     await this.stop()
     rmSync(this.directory, { recursive: true, force: true })
   }
