@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { CommandHandle, Sandbox } from 'deltabox'
+import { linesOf } from '../tests/cr/support/lines.js'
 import { print, printMachine, promised, type Row, summary, timed, withOwnDaemon } from './measure.js'
 
 type Sdk = typeof import('deltabox')
@@ -45,16 +46,6 @@ class Worker {
     const { value, done } = await this.#lines.next()
     if (done) throw new Error('the worker has ended')
     return value
-  }
-}
-
-async function* linesOf(handle: CommandHandle): AsyncGenerator<string> {
-  let rest = ''
-  for await (const piece of handle.stdout) {
-    rest += piece
-    const lines = rest.split('\n')
-    rest = lines.pop() ?? ''
-    yield* lines
   }
 }
 

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { Client, type CommandHandle, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TestDaemon } from '../e2e/support/daemon.js'
+import { linesOf } from './support/lines.js'
 
 interface Program {
   /** What is run and waited for first: a server that goes on in the background. */
@@ -194,16 +195,6 @@ async function errorsOf(handle: CommandHandle): Promise<string> {
   let text = ''
   for await (const piece of handle.stderr) text += piece
   return text
-}
-
-async function* linesOf(handle: CommandHandle): AsyncGenerator<string> {
-  let rest = ''
-  for await (const piece of handle.stdout) {
-    rest += piece
-    const lines = rest.split('\n')
-    rest = lines.pop() ?? ''
-    yield* lines
-  }
 }
 
 let daemon: TestDaemon

@@ -44,11 +44,11 @@ static inline int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-int main(void)
+/* What it is told from now on. */
+static inline void serve(void)
 {
     char line[64];
 
-    set_up();
     puts("ready");
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
@@ -61,5 +61,11 @@ int main(void)
         printf("%s done\n", line);
         fflush(stdout);
     }
+}
+
+int main(void)
+{
+    set_up();
+    serve();
     return 0;
 }

@@ -5,8 +5,6 @@ static volatile int number = 1;
 
 static void *run(void *argument)
 {
-    char line[64];
-
     (void)argument;
     while (access("/proc/self/task", F_OK) == 0 && syscall(SYS_tgkill, getpid(), getpid(), 0) == 0) {
         char path[64], text[512] = "";
@@ -19,18 +17,7 @@ static void *run(void *argument)
         }
         pause_ms(1);
     }
-    puts("ready");
-    fflush(stdout);
-    while (fgets(line, sizeof line, stdin)) {
-        line[strcspn(line, "\n")] = '\0';
-        if (strcmp(line, "change") == 0) {
-            change();
-        } else {
-            verify();
-        }
-        printf("%s done\n", line);
-        fflush(stdout);
-    }
+    serve();
     exit(0);
 }
 
