@@ -34,5 +34,12 @@ int signals_capture(struct image_process *process, const struct subject *subject
 const char *status_read(pid_t tid);
 /* What follows the key; "" without it. */
 const char *status_after(const char *status, const char *key);
-/* ipc.c: what of System V the cell has is an obstacle. 0 or -1 with err. */
-int ipc_check(const struct cell *cell, struct obstacles *obstacles, struct err *err);
+/* Of several the last one: that of the innermost namespace. 0: none. */
+pid_t status_last_number(const char *status, const char *key);
+/* Real, effective, saved, of files, as they are inside. */
+void status_ids(const char *status, const char *key, uint32_t ids[4]);
+/* ipc.c: what processes share by number or name. 0 or -1 with err; what cannot be kept is an obstacle. */
+int ipc_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles, struct err *err);
+/* Takes the engine into the cell's namespace of these. What ipc_leave takes, or -errno. */
+int ipc_enter(const struct cell *cell);
+void ipc_leave(int own);

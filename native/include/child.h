@@ -22,5 +22,8 @@ void child_unwatch(struct child *child);
 void child_kill_and_wait(struct child *child);
 /* Tells of ends until `owner` waits for none, or the deadline is over. Returns whether it waits for none. */
 bool children_await(bool (*waits)(void *owner), void *owner, uint64_t deadline);
+/* Forks with the child in the pid namespace that `pid_ns` is of; `cgroup`: -1 for the engine's. Returns like fork; *pidfd in
+ * the parent. */
+pid_t child_fork_into(int pid_ns, int cgroup, int *pidfd);
 /* Undoes what a child inherits of the engine's signal handling. */
 void child_reset_signals(void);

@@ -81,6 +81,8 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
            struct err *err);
 /* Whether anybody is in it beside its init. */
 bool sandbox_has_processes(const struct sandbox *sandbox);
+/* NULL: it is none of them. */
+struct subject *freeze_find(const struct frozen *frozen, pid_t pid);
 /* What does not stand (yet) is let go by freeze_release when it does. */
 void thaw(struct frozen *frozen);
 /* Lets go of a thread that has come to a stop outside of a freeze; called by the loop, which is told of it. */

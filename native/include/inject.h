@@ -3,6 +3,7 @@
 #pragma once
 
 #include "freeze.h"
+#include "ranges.h"
 
 #define INJECT_CALLS 256         /* in one batch */
 #define INJECT_DATA_BYTES 12288u /* for what the calls point to */
@@ -52,6 +53,8 @@ int inject_run(struct inject *inject);
 void inject_clear(struct inject *inject);
 /* Both. */
 int inject_run_clear(struct inject *inject);
+/* Runs and clears the batch when so many more calls have no room in it. 0 or as inject_run. */
+int inject_make_room(struct inject *inject, size_t calls);
 /* A single call, by the process's own instruction. The result or -errno. */
 int64_t inject_call(struct inject *inject, const struct arch_call *call);
 
@@ -60,3 +63,6 @@ uint64_t inject_data(const struct inject *inject);
 /* 0 or -errno; whole or not at all. */
 int subject_read(const struct subject *subject, uint64_t at, void *data, size_t len);
 int subject_write(const struct subject *subject, uint64_t at, const void *data, size_t len);
+/* The same for pages, many at a time; by the slower way above also what the process itself may not reach. */
+int subject_read_pages(const struct subject *subject, const struct range *range, uint8_t *into);
+int subject_write_pages(const struct subject *subject, const struct range *range, const uint8_t *from);

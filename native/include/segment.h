@@ -2,7 +2,6 @@
 #pragma once
 
 #include "image.h"
-#include "move.h"
 #include "revive.h"
 
 struct image_segment {
@@ -15,9 +14,8 @@ struct image_segment {
     int content;
 };
 
-/* All that are in the cell. 0, or -1 with err; what cannot be kept is an obstacle. */
-int segments_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles,
-                     struct err *err);
+/* All that are in the cell, whose namespace the engine is in. 0 or -errno; what cannot be kept is an obstacle. */
+int segments_capture(struct image *image, struct obstacles *obstacles);
 /* The same in a new cell; its processes stand and are nobody yet. 0 or -errno. */
 int segments_make(const struct revival *revival, const struct stage *stage);
 /* Those that were removed while they were in use are removed, now that they are. 0 or -errno. */

@@ -17,23 +17,18 @@ struct template
 /* Builds it from what was captured, but for the content; where that grows, from the template of its origin. NULL with
  * err. */
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err);
-/* What madvise was told of an area that is mapped. */
-void template_add_advices(struct inject *inject, const struct area *area, uint64_t start, uint64_t size);
 /* False once somebody has killed it. */
 bool template_lives(const struct template *template);
 void template_free(struct template *template);
 
 /* ---- for other processes that get such a memory ---- */
 
-#define TEMPLATE_MAP_CALLS 8
 #define TEMPLATE_POPULATE 23 /* MADV_POPULATE_WRITE */
 
 /* Whether what is injected, and what is the kernel's behind it, can lie there. */
 bool template_place_is_free(const struct memory *memory, uint64_t at);
 /* Where it can in both; `other` may be NULL. */
 uint64_t template_find_place(const struct memory *memory, const struct memory *other);
-/* Adds the calls that make a part of an area; `file` is the number inside. */
-void template_add_map(struct inject *inject, const struct area *area, const struct range *piece, int file);
 struct ranges template_writable_areas(const struct memory *memory);
 /* `program`: its number inside, -1 for the same as before. 0 or -errno. */
 int template_set_map(struct inject *inject, const struct memory *memory, int program);

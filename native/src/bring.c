@@ -116,11 +116,9 @@ static int place_descriptors(struct revived *revived, const struct image_descrip
     struct inject *inject = &revived->puppet.inject;
 
     for (size_t i = revived->image->descriptor_count; i-- > 0;) {
-        if (inject->count + 2 > INJECT_CALLS) {
-            int result = inject_run_clear(inject);
-            if (result < 0) {
-                return result;
-            }
+        int result = inject_make_room(inject, 2);
+        if (result < 0) {
+            return result;
         }
         const int number = sorted[i].number;
         if (arrived[i] == number) {

@@ -13,7 +13,6 @@
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
-#include "segment.h"
 #include "template.h"
 #include "terminal.h"
 
@@ -47,15 +46,27 @@ const char *status_after(const char *status, const char *key)
     return at ? at + strlen(key) : "";
 }
 
-static pid_t last_number(const char *line)
+pid_t status_last_number(const char *status, const char *key)
 {
+    const char *line = status_after(status, key);
     pid_t last = 0;
     int used;
 
-    for (pid_t value; sscanf(line, " %d%n", &value, &used) == 1 && line[0] != '\n'; line += used) {
+    for (pid_t value; line[0] != '\n' && sscanf(line, " %d%n", &value, &used) == 1; line += used) {
         last = value;
     }
     return last;
+}
+
+void status_ids(const char *status, const char *key, uint32_t ids[4])
+{
+    const char *line = status_after(status, key);
+
+    for (int i = 0; i < 4; i++) {
+        char *end;
+        ids[i] = (uint32_t)strtoul(line, &end, 10) - engine.uid_base;
+        line = end;
+    }
 }
 
 static long read_number(pid_t tid, const char *name, int base)
@@ -67,21 +78,6 @@ static long read_number(pid_t tid, const char *name, int base)
     ssize_t got = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
     text[got > 0 ? got : 0] = '\0';
     return strtol(text, NULL, base);
-}
-
-static pid_t inner_parent(const struct move *move, const char *status)
-{
-    pid_t parent = (pid_t)strtol(status_after(status, "\nPPid:"), NULL, 10);
-
-    if (parent == move->sandbox->cell->init.pid) {
-        return 1;
-    }
-    for (size_t i = 0; i < move->frozen.count; i++) {
-        if (move->frozen.subjects[i].pid == parent) {
-            return move->frozen.subjects[i].inner;
-        }
-    }
-    return 0;
 }
 
 /* What is lifted for our calls is not what the process has. */
@@ -97,7 +93,7 @@ static void look_at_limits(struct image_process *process, const struct unit *uni
     }
 }
 
-static int look_at_process(struct image_process *process, const struct move *move, const struct unit *unit)
+static int look_at_process(struct image_process *process, const struct unit *unit)
 {
     const pid_t tid = unit->thread->tid;
     const char *status = status_read(tid);
@@ -105,10 +101,9 @@ static int look_at_process(struct image_process *process, const struct move *mov
     if (!status) {
         return -ESRCH;
     }
-    process->group = last_number(status_after(status, "\nNSpgid:"));
-    process->session = last_number(status_after(status, "\nNSsid:"));
+    process->group = status_last_number(status, "\nNSpgid:");
+    process->session = status_last_number(status, "\nNSsid:");
     process->umask = (mode_t)strtoul(status_after(status, "\nUmask:"), NULL, 8);
-    process->parent = inner_parent(move, status);
     process->oom_score_adjust = (int)read_number(tid, "oom_score_adj", 10);
     process->core_filter = (unsigned)read_number(tid, "coredump_filter", 16);
     look_at_limits(process, unit);
@@ -209,7 +204,7 @@ static int capture_process(struct image *image, struct image_process *process, s
         done(subject, 0, "look at shared memory", err) < 0 ||
         handles_capture(image, process, move, unit, obstacles, err) < 0 ||
         done(subject, 0, "look at descriptors", err) < 0 ||
-        done(subject, look_at_process(process, move, unit), "look at process", err) < 0 ||
+        done(subject, look_at_process(process, unit), "look at process", err) < 0 ||
         done(subject, ask_process(process, unit->inject), "ask process", err) < 0) {
         return -1;
     }
@@ -290,8 +285,7 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
     }
     kin_free(&kindred);
     result = result < 0 ? result : terminals_capture(image, move, obstacles, err);
-    result = result < 0 ? result : ipc_check(move->sandbox->cell, obstacles, err);
-    result = result < 0 ? result : segments_capture(image, move->sandbox->cell, obstacles, err);
+    result = result < 0 ? result : ipc_capture(image, move->sandbox->cell, obstacles, err);
     result = result < 0 ? result : handles_complete(image, move, obstacles, err);
     return result < 0 || obstacles->count > 0 ? -1 : 0;
 }

@@ -14,15 +14,6 @@ static uint32_t inner_id(uint32_t id)
     return id - engine.uid_base;
 }
 
-static void parse_ids(const char *line, uint32_t ids[4])
-{
-    for (int i = 0; i < 4; i++) {
-        char *end;
-        ids[i] = inner_id((uint32_t)strtoul(line, &end, 10));
-        line = end;
-    }
-}
-
 static void parse_groups(struct credentials *credentials, const char *line)
 {
     line += strspn(line, "\t ");
@@ -94,8 +85,8 @@ static uint64_t parse_set(const char *status, const char *key)
 
 int credentials_capture(struct credentials *credentials, pid_t tid, const char *status)
 {
-    parse_ids(status_after(status, "\nUid:"), credentials->uids);
-    parse_ids(status_after(status, "\nGid:"), credentials->gids);
+    status_ids(status, "\nUid:", credentials->uids);
+    status_ids(status, "\nGid:", credentials->gids);
     parse_groups(credentials, status_after(status, "\nGroups:"));
     credentials->inheritable = parse_set(status, "\nCapInh:");
     credentials->permitted = parse_set(status, "\nCapPrm:");

@@ -394,26 +394,7 @@ int cell_enter(const struct cell *cell)
 
 pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd)
 {
-    struct clone_args args = {
-        .flags = CLONE_PIDFD | (cgroup_fd >= 0 ? CLONE_INTO_CGROUP : 0),
-        .pidfd = (uintptr_t)pidfd,
-        .exit_signal = SIGCHLD,
-        .cgroup = cgroup_fd >= 0 ? (uint64_t)cgroup_fd : 0,
-    };
-
-    if (setns(cell->init_pidfd, CLONE_NEWPID) < 0) {
-        return -1;
-    }
-    pid_t pid = sys_clone3(&args);
-    if (pid == 0) {
-        return 0;
-    }
-    int failure = errno;
-    if (setns(engine.pid_ns, CLONE_NEWPID) < 0) {
-        die("return to the engine's pid namespace: %s", strerror(errno));
-    }
-    errno = failure;
-    return pid;
+    return child_fork_into(cell->init_pidfd, cgroup_fd, pidfd);
 }
 
 /* ---- warm cells ---- */

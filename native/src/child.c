@@ -1,5 +1,6 @@
 #include "child.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "fd.h"
 #include "freeze.h"
 #include "loop.h"
+#include "sys.h"
 
 static struct child *children;
 static struct source signals;
@@ -106,6 +108,30 @@ void child_kill_and_wait(struct child *child)
         RETRY_EINTR(waitpid(child->pid, NULL, __WALL));
         child_unwatch(child);
     }
+}
+
+pid_t child_fork_into(int pid_ns, int cgroup, int *pidfd)
+{
+    struct clone_args args = {
+        .flags = CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+    };
+
+    if (setns(pid_ns, CLONE_NEWPID) < 0) {
+        return -1;
+    }
+    pid_t pid = sys_clone3(&args);
+    if (pid == 0) {
+        return 0;
+    }
+    int failure = errno;
+    if (setns(engine.pid_ns, CLONE_NEWPID) < 0) {
+        die("return to the engine's pid namespace: %s", strerror(errno));
+    }
+    errno = failure;
+    return pid;
 }
 
 void child_reset_signals(void)

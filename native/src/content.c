@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include "fault.h"
+#include "remap.h"
 
 #define LARGE_BYTES (2ULL << 20)
 #define COLLAPSE 25 /* MADV_COLLAPSE, since Linux 6.1 */
@@ -38,30 +39,11 @@ static struct ranges next_pieces(const struct template *template, const struct m
 static int populate(struct inject *inject, const struct memory *memory, const struct ranges *pieces)
 {
     struct ranges writable = template_writable_areas(memory), pages = ranges_both(pieces, &writable);
-    int result = 0;
+    int result = remap_each(inject, &pages, SYS_madvise, TEMPLATE_POPULATE);
 
-    for (size_t i = 0; result == 0 && i < pages.count; i++) {
-        inject_add(inject, SYS_madvise, pages.list[i].start, pages.list[i].end - pages.list[i].start,
-                   TEMPLATE_POPULATE, 0, 0, 0);
-        if (inject->count == INJECT_CALLS) {
-            result = inject_run_clear(inject);
-        }
-    }
     ranges_free(&writable);
     ranges_free(&pages);
-    return result < 0 ? result : inject_run_clear(inject);
-}
-
-/* By the memory file also what the program itself may not write. */
-static int write_piece(const struct subject *subject, const struct range *range, const uint8_t *bytes)
-{
-    const size_t size = range->end - range->start;
-    const struct iovec local = {.iov_base = (void *)bytes, .iov_len = size};
-    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = size};
-
-    return process_vm_writev(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)size
-               ? 0
-               : subject_write(subject, range->start, bytes, size);
+    return result;
 }
 
 static int write_pieces(struct template *template, const struct memory *memory, const struct ranges *pieces)
@@ -69,8 +51,8 @@ static int write_pieces(struct template *template, const struct memory *memory, 
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < pieces->count; i++) {
-        result =
-            write_piece(&template->puppet.subject, &pieces->list[i], memory->bytes + template->filled_bytes);
+        result = subject_write_pages(&template->puppet.subject, &pieces->list[i],
+                                     memory->bytes + template->filled_bytes);
         template->filled_bytes += pieces->list[i].end - pieces->list[i].start;
     }
     return result;

@@ -12,16 +12,6 @@
 #define END_USEC 50000
 #define LOOK_NSEC 20000
 
-static const struct subject *find_frozen(const struct move *move, pid_t pid)
-{
-    for (size_t i = 0; i < move->frozen.count; i++) {
-        if (move->frozen.subjects[i].pid == pid) {
-            return &move->frozen.subjects[i];
-        }
-    }
-    return NULL;
-}
-
 /* Whether its parent can wait for it, or need not. The end of one that we have traced is ours to see first. */
 static bool has_ended(pid_t pid, bool was_traced)
 {
@@ -38,7 +28,7 @@ static bool has_ended(pid_t pid, bool was_traced)
 static bool await_end(const struct move *move, pid_t pid, uint64_t deadline)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NSEC};
-    const struct subject *frozen = find_frozen(move, pid);
+    const struct subject *frozen = freeze_find(&move->frozen, pid);
 
     if (frozen && (subject_thread(frozen) || frozen->runs_on)) {
         return true; /* it lives */

@@ -6,11 +6,11 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "areas.h"
 #include "fault.h"
 #include "fd.h"
+#include "remap.h"
 #include "template.h"
 
 #define PAGE_BYTES 4096u
@@ -28,31 +28,7 @@ struct fill {
     int *files; /* the numbers they have inside; -1: not brought in */
     int program;
     struct ranges kept; /* what it has already, but for the content */
-    int failure;
 };
-
-static int run(struct fill *this)
-{
-    return inject_run_clear(this->inject);
-}
-
-static int make_room(struct fill *this, size_t calls)
-{
-    return this->inject->count + calls <= INJECT_CALLS ? 0 : run(this);
-}
-
-static int call_for_each(struct fill *this, const struct ranges *ranges, long number, uint64_t third)
-{
-    int result = 0;
-
-    for (size_t i = 0; result == 0 && i < ranges->count; i++) {
-        const struct range *range = &ranges->list[i];
-        if ((result = make_room(this, 1)) == 0) {
-            inject_add(this->inject, number, range->start, range->end - range->start, third, 0, 0, 0);
-        }
-    }
-    return result < 0 ? result : run(this);
-}
 
 /* ---- what is injected, and what is the kernel's ---- */
 
@@ -91,13 +67,7 @@ static void find_own(struct fill *this)
 
 static const struct area *find_wanted(const struct memory *memory, const struct kernel_area *own)
 {
-    for (size_t i = 0; i < memory->area_count; i++) {
-        const struct area *area = &memory->areas[i];
-        if (area->kind == AREA_KERNEL && strcmp(area->name, own->name) == 0) {
-            return area->end - area->start == own->end - own->start ? area : NULL;
-        }
-    }
-    return NULL;
+    return remap_kernel_area(memory, own->name, own->end - own->start);
 }
 
 static bool stands_right(const struct fill *this)
@@ -137,7 +107,7 @@ static int move_own(struct fill *this)
         at += size;
         vdso = strcmp(this->own[i].name, "[vdso]") == 0 ? to : vdso;
     }
-    int result = run(this);
+    int result = inject_run_clear(this->inject);
     return result < 0 ? result : inject_find_entry(this->inject, vdso);
 }
 
@@ -146,95 +116,25 @@ static int move_own(struct fill *this)
 /* All that it has and that is no part of what stays. */
 static int clear(struct fill *this)
 {
-    struct ranges all = {0};
+    int result = remap_clear(this->inject, this->has, &this->kept);
 
-    for (size_t i = 0; i < this->has->area_count; i++) {
-        if (this->has->areas[i].kind != AREA_KERNEL) {
-            ranges_append(&all, this->has->areas[i].start, this->has->areas[i].end);
-        }
-    }
-    struct ranges gone = ranges_without(&all, &this->kept);
-    int result = call_for_each(this, &gone, SYS_munmap, 0);
-    ranges_free(&all);
-    ranges_free(&gone);
     return result < 0 || stands_right(this) ? result : move_own(this);
-}
-
-static void change_access(void *owner, const struct area *left, const struct area *right, uint64_t start,
-                          uint64_t end)
-{
-    struct fill *this = owner;
-    const struct ranges piece = {.list = &(struct range){start, end}, .count = 1};
-    struct ranges kept = ranges_both(&piece, &this->kept);
-
-    for (size_t i = 0; i < kept.count && left->kind != AREA_KERNEL && left->protection != right->protection;
-         i++) {
-        if (this->failure == 0 && (this->failure = make_room(this, 1)) == 0) {
-            inject_add(this->inject, SYS_mprotect, kept.list[i].start, kept.list[i].end - kept.list[i].start,
-                       (uint64_t)right->protection, 0, 0, 0);
-        }
-    }
-    ranges_free(&kept);
 }
 
 static int map_areas(struct fill *this)
 {
-    int result = 0;
+    int result = remap_map(this->inject, this->memory, &this->kept, this->files);
 
-    for (size_t i = 0; result == 0 && i < this->memory->area_count; i++) {
-        const struct area *area = &this->memory->areas[i];
-        const struct ranges whole = {.list = &(struct range){area->start, area->end}, .count = 1};
-        if (area->kind == AREA_KERNEL || area->kind == AREA_SHARED) {
-            continue;
-        }
-        struct ranges missing = ranges_without(&whole, &this->kept);
-        for (size_t j = 0; result == 0 && j < missing.count; j++) {
-            if ((result = make_room(this, TEMPLATE_MAP_CALLS)) == 0) {
-                template_add_map(this->inject, area, &missing.list[j],
-                                 area->kind == AREA_FILE ? this->files[area->file] : -1);
-            }
-        }
-        ranges_free(&missing);
-    }
-    if (result == 0) {
-        areas_each_common(this->has, this->memory, change_access, this);
-        result = this->failure;
-    }
-    return result < 0 ? result : run(this);
+    return result < 0 || !this->same_program ? result : remap_protect(this->inject, this->has, this->memory);
 }
 
 /* ---- pages ---- */
-
-static int read_pages(const struct puppet *puppet, const struct range *range, uint8_t *into)
-{
-    const size_t bytes = range->end - range->start;
-    const struct iovec local = {.iov_base = into, .iov_len = bytes};
-    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
-
-    if (process_vm_readv(puppet->subject.pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes) {
-        return 0;
-    }
-    /* what the program itself may not read */
-    return subject_read(&puppet->subject, range->start, into, bytes);
-}
-
-static int write_pages(const struct puppet *puppet, const struct range *range, const uint8_t *from)
-{
-    const size_t bytes = range->end - range->start;
-    const struct iovec local = {.iov_base = (void *)from, .iov_len = bytes};
-    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
-
-    if (process_vm_writev(puppet->subject.pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes) {
-        return 0;
-    }
-    return subject_write(&puppet->subject, range->start, from, bytes);
-}
 
 /* Only what differs, so that the rest stays shared. */
 static int write_different(const struct puppet *puppet, const struct range *range, const uint8_t *wanted)
 {
     static uint8_t present[BUFFER_BYTES];
-    int result = read_pages(puppet, range, present);
+    int result = subject_read_pages(&puppet->subject, range, present);
     const size_t pages = (range->end - range->start) / PAGE_BYTES;
 
     for (size_t i = 0, from = 0; result == 0 && i <= pages; i++) {
@@ -243,7 +143,7 @@ static int write_different(const struct puppet *puppet, const struct range *rang
         }
         const struct range differs = {range->start + from * PAGE_BYTES, range->start + i * PAGE_BYTES};
         if (differs.start < differs.end) {
-            result = write_pages(puppet, &differs, wanted + from * PAGE_BYTES);
+            result = subject_write_pages(&puppet->subject, &differs, wanted + from * PAGE_BYTES);
         }
         from = i + 1;
     }
@@ -259,10 +159,10 @@ static int copy_pages(const struct fill *this, const struct ranges *pages, bool 
         for (uint64_t at = pages->list[i].start; result == 0 && at < pages->list[i].end;) {
             const uint64_t left = pages->list[i].end - at;
             const struct range piece = {at, at + (left < BUFFER_BYTES ? left : BUFFER_BYTES)};
-            result = read_pages(this->source, &piece, buffer);
+            result = subject_read_pages(&this->source->subject, &piece, buffer);
             if (result == 0) {
                 result = compare ? write_different(this->puppet, &piece, buffer)
-                                 : write_pages(this->puppet, &piece, buffer);
+                                 : subject_write_pages(&this->puppet->subject, &piece, buffer);
             }
             at = piece.end;
         }
@@ -279,9 +179,9 @@ static int fill_pages(struct fill *this)
     struct ranges new = ranges_without(&this->memory->own, &had);
     struct ranges writable = template_writable_areas(this->memory);
     struct ranges bulk = ranges_both(&new, &writable);
-    int result = call_for_each(this, &gone, SYS_madvise, MADV_DONTNEED);
+    int result = remap_each(this->inject, &gone, SYS_madvise, MADV_DONTNEED);
 
-    result = result < 0 ? result : call_for_each(this, &bulk, SYS_madvise, TEMPLATE_POPULATE);
+    result = result < 0 ? result : remap_each(this->inject, &bulk, SYS_madvise, TEMPLATE_POPULATE);
     result = result < 0 ? result : copy_pages(this, &new, false);
     result = result < 0 ? result : copy_pages(this, &common, true);
     ranges_free(&had);
@@ -352,7 +252,7 @@ static void note_needed(const struct fill *this, bool *needed)
 
 static int hand_files(struct fill *this, const int *fds, const bool *needed, size_t all)
 {
-    int *wanted = malloc(all * sizeof *wanted), *numbers = malloc(all * sizeof *numbers), result = 0;
+    int *wanted = malloc(all * sizeof *wanted), *numbers = calloc(all, sizeof *numbers), result = 0;
     size_t count = 0;
 
     if (!wanted || !numbers) {
@@ -401,11 +301,11 @@ static int close_files(struct fill *this)
 
     for (size_t i = 0; result == 0 && i <= this->memory->file_count; i++) {
         const int number = i < this->memory->file_count ? this->files[i] : this->program;
-        if (number >= 0 && (result = make_room(this, 1)) == 0) {
+        if (number >= 0 && (result = inject_make_room(this->inject, 1)) == 0) {
             inject_add(this->inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
         }
     }
-    return result < 0 ? result : run(this);
+    return result < 0 ? result : inject_run_clear(this->inject);
 }
 
 /* ---- the whole ---- */

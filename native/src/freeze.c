@@ -295,7 +295,7 @@ static void set_ticks(bool on)
 
 /* ---- stopping ---- */
 
-static struct subject *find_subject(const struct frozen *frozen, pid_t pid)
+struct subject *freeze_find(const struct frozen *frozen, pid_t pid)
 {
     for (size_t i = 0; i < frozen->count; i++) {
         if (frozen->subjects[i].pid == pid) {
@@ -419,7 +419,7 @@ static int seize_threads(struct subject *subject, DIR *tasks, struct obstacles *
 static int seize_process(struct frozen *frozen, pid_t pid, struct obstacles *obstacles)
 {
     char path[64];
-    struct subject *subject = find_subject(frozen, pid);
+    struct subject *subject = freeze_find(frozen, pid);
 
     snprintf(path, sizeof path, "/proc/%d/task", pid);
     DIR *tasks = opendir(path);

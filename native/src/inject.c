@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include "fd.h"
@@ -35,6 +36,28 @@ int subject_write(const struct subject *subject, uint64_t at, const void *data, 
     ssize_t wrote = pwrite(subject->memory, data, len, (off_t)at);
 
     return wrote < 0 ? -errno : (size_t)wrote < len ? -EFAULT : 0;
+}
+
+int subject_read_pages(const struct subject *subject, const struct range *range, uint8_t *into)
+{
+    const size_t bytes = range->end - range->start;
+    const struct iovec local = {.iov_base = into, .iov_len = bytes};
+    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
+
+    return process_vm_readv(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes
+               ? 0
+               : subject_read(subject, range->start, into, bytes);
+}
+
+int subject_write_pages(const struct subject *subject, const struct range *range, const uint8_t *from)
+{
+    const size_t bytes = range->end - range->start;
+    const struct iovec local = {.iov_base = (void *)from, .iov_len = bytes};
+    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
+
+    return process_vm_writev(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes
+               ? 0
+               : subject_write(subject, range->start, from, bytes);
 }
 
 uint64_t inject_data(const struct inject *inject)
@@ -470,4 +493,9 @@ int inject_run_clear(struct inject *inject)
 
     inject_clear(inject);
     return result;
+}
+
+int inject_make_room(struct inject *inject, size_t calls)
+{
+    return inject->count + calls <= INJECT_CALLS ? 0 : inject_run_clear(inject);
 }

@@ -1,5 +1,5 @@
-/* System V semaphores and queues, and those of POSIX, live in a namespace of the cell, whoever uses them: they are not brought
- * back. */
+/* What processes share by number or name lives in a namespace of the cell, whoever uses it. Of it memory is brought back
+ * (segment.c); semaphores and queues of System V, and those of POSIX, are not. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,9 +11,11 @@
 #include <sys/mount.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
+#include <unistd.h>
 
 #include "capture.h"
 #include "fd.h"
+#include "segment.h"
 
 union semaphore_argument {
     struct seminfo *info;
@@ -62,17 +64,39 @@ static void look(struct obstacles *obstacles)
     }
 }
 
-int ipc_check(const struct cell *cell, struct obstacles *obstacles, struct err *err)
+int ipc_enter(const struct cell *cell)
 {
-    cleanup_fd own = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC);
+    int own = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC);
 
-    if (own < 0 || setns(cell->ipc_ns, CLONE_NEWIPC) < 0) {
-        return err_system(err, errno, "enter ipc namespace", "/");
+    if (own >= 0 && setns(cell->ipc_ns, CLONE_NEWIPC) < 0) {
+        const int failure = -errno;
+        close(own);
+        return failure;
     }
-    look(obstacles);
-    int result = look_at_queues(obstacles);
+    return own < 0 ? -errno : own;
+}
+
+void ipc_leave(int own)
+{
     if (setns(own, CLONE_NEWIPC) < 0) {
         die("return to the engine's ipc namespace: %s", strerror(errno));
     }
-    return result < 0 ? err_system(err, -result, "look at message queues", "/") : 0;
+    close(own);
+}
+
+int ipc_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles, struct err *err)
+{
+    int own = ipc_enter(cell), result;
+    const char *step = "look at message queues";
+
+    if (own < 0) {
+        return err_system(err, -own, "enter ipc namespace", "/");
+    }
+    look(obstacles);
+    if ((result = look_at_queues(obstacles)) == 0) {
+        step = "look at System V memory";
+        result = segments_capture(image, obstacles);
+    }
+    ipc_leave(own);
+    return result < 0 ? err_system(err, -result, step, "/") : 0;
 }

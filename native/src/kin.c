@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "capture.h"
 #include "family.h"
 #include "fd.h"
 
@@ -156,77 +157,38 @@ int kin_capture(struct image_process *process, const struct kindred *kindred, si
 
 /* ---- what has ended ---- */
 
-static const char *after(const char *status, const char *key)
-{
-    const char *at = strstr(status, key);
-
-    return at ? at + strlen(key) : "";
-}
-
-static pid_t last_number(const char *line)
-{
-    pid_t last = 0;
-    int used;
-
-    for (pid_t value; line[0] != '\n' && sscanf(line, " %d%n", &value, &used) == 1; line += used) {
-        last = value;
-    }
-    return last;
-}
-
-static void read_ids(const char *line, uint32_t ids[4])
-{
-    for (int i = 0; i < 4; i++) {
-        char *end;
-        ids[i] = (uint32_t)strtoul(line, &end, 10) - engine.uid_base;
-        line = end;
-    }
-}
-
 static int read_zombie(struct image_zombie *zombie, pid_t pid, const long fields[FIELDS])
 {
-    char path[64], status[8192];
+    const char *status = status_read(pid);
+    char path[64];
 
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
-    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, status, sizeof status - 1);
-    status[got > 0 ? got : 0] = '\0';
-    if (got <= 0) {
+    if (!status) {
         return -ESRCH;
     }
-    zombie->pid = last_number(after(status, "\nNSpid:"));
-    zombie->group = last_number(after(status, "\nNSpgid:"));
-    zombie->session = last_number(after(status, "\nNSsid:"));
-    read_ids(after(status, "\nUid:"), zombie->uids);
-    read_ids(after(status, "\nGid:"), zombie->gids);
+    zombie->pid = status_last_number(status, "\nNSpid:");
+    zombie->group = status_last_number(status, "\nNSpgid:");
+    zombie->session = status_last_number(status, "\nNSsid:");
+    status_ids(status, "\nUid:", zombie->uids);
+    status_ids(status, "\nGid:", zombie->gids);
     zombie->exit_signal = (int)fields[FIELD_EXIT_SIGNAL];
     zombie->status = (int)fields[FIELD_EXIT_CODE];
     snprintf(path, sizeof path, "/proc/%d/comm", pid);
     cleanup_fd comm = open(path, O_RDONLY | O_CLOEXEC);
-    got = comm < 0 ? 0 : read(comm, zombie->name, sizeof zombie->name - 1);
+    ssize_t got = comm < 0 ? 0 : read(comm, zombie->name, sizeof zombie->name - 1);
     zombie->name[got > 0 ? got : 0] = '\0';
     zombie->name[strcspn(zombie->name, "\n")] = '\0';
     return 0;
-}
-
-static bool runs_on(const struct move *move, pid_t pid)
-{
-    for (size_t i = 0; i < move->frozen.count; i++) {
-        if (move->frozen.subjects[i].pid == pid && move->frozen.subjects[i].runs_on) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* A child that is none of those captured. */
 static int add_ended(struct image *image, const struct move *move, const struct subject *parent, pid_t pid,
                      struct obstacles *obstacles)
 {
+    const struct subject *subject = freeze_find(&move->frozen, pid);
     long fields[FIELDS];
     char state;
 
-    if (runs_on(move, pid)) {
+    if (subject && subject->runs_on) {
         return 0;
     }
     if (read_fields(pid, &state, fields) < 0 || state != 'Z') {

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #include "areas.h"
 #include "fd.h"
@@ -79,19 +78,6 @@ static int find_fresh(struct memory *memory, const struct thread *thread, const 
 
 /* ---- their content ---- */
 
-static int read_range(const struct subject *subject, const struct range *range, uint8_t *into)
-{
-    const size_t bytes = range->end - range->start;
-    const struct iovec local = {.iov_base = into, .iov_len = bytes};
-    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
-
-    if (process_vm_readv(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes) {
-        return 0;
-    }
-    /* what the process itself may not read */
-    return subject_read(subject, range->start, into, bytes);
-}
-
 static int copy_fresh(struct memory *memory, const struct subject *subject)
 {
     int result = 0;
@@ -110,7 +96,7 @@ static int copy_fresh(struct memory *memory, const struct subject *subject)
     madvise(memory->bytes, memory->byte_count, MADV_HUGEPAGE);
     for (size_t i = 0; result == 0 && i < memory->fresh.count; i++) {
         const struct range *range = &memory->fresh.list[i];
-        result = read_range(subject, range, memory->bytes + at);
+        result = subject_read_pages(subject, range, memory->bytes + at);
         at += range->end - range->start;
     }
     return result;

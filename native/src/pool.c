@@ -107,24 +107,7 @@ int pool_pid_namespace(void)
 
 pid_t pool_fork(int cgroup, int *pidfd)
 {
-    struct clone_args args = {.flags = CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
-                              .pidfd = (uintptr_t)pidfd,
-                              .exit_signal = SIGCHLD,
-                              .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0};
-
-    if (setns(pool.pid_ns, CLONE_NEWPID) < 0) {
-        return -1;
-    }
-    pid_t pid = sys_clone3(&args);
-    if (pid == 0) {
-        return 0;
-    }
-    int failure = errno;
-    if (setns(engine.pid_ns, CLONE_NEWPID) < 0) {
-        die("return to the engine's pid namespace: %s", strerror(errno));
-    }
-    errno = failure;
-    return pid;
+    return child_fork_into(pool.pid_ns, cgroup, pidfd);
 }
 
 int pool_enter(void)

@@ -51,10 +51,9 @@ int restore_memory(struct revived *revived)
     int result = lift_lock_limit(revived->puppet.subject.pid);
 
     for (size_t i = 0; result == 0 && i < memory->area_count; i++) {
-        if (inject->count + 4 > INJECT_CALLS) {
-            result = inject_run_clear(inject);
+        if ((result = inject_make_room(inject, 4)) == 0) {
+            add_looks(inject, &memory->areas[i]);
         }
-        add_looks(inject, &memory->areas[i]);
     }
     return result < 0 ? result : inject_run_clear(inject);
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -12,6 +11,7 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include "capture.h"
 #include "copy.h"
 #include "fd.h"
 
@@ -21,26 +21,6 @@
 #endif
 
 /* ---- in the cell's namespace ---- */
-
-static int enter(const struct cell *cell)
-{
-    int own = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC);
-
-    if (own >= 0 && setns(cell->ipc_ns, CLONE_NEWIPC) < 0) {
-        const int failure = -errno;
-        close(own);
-        return failure;
-    }
-    return own < 0 ? -errno : own;
-}
-
-static void leave(int own)
-{
-    if (setns(own, CLONE_NEWIPC) < 0) {
-        die("return to the engine's ipc namespace: %s", strerror(errno));
-    }
-    close(own);
-}
 
 /* The file behind it. It or -errno. */
 static int open_content(int id, size_t size, int flags)
@@ -137,21 +117,16 @@ static int check_areas(const struct image *image)
     return 0;
 }
 
-int segments_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles,
-                     struct err *err)
+int segments_capture(struct image *image, struct obstacles *obstacles)
 {
-    int own = enter(cell), result = own;
+    int result = capture_all(image, obstacles);
 
-    if (own >= 0) {
-        result = capture_all(image, obstacles);
-        leave(own);
-    }
     result = result < 0 ? result : check_areas(image);
     if (result == 0 && image->segment_count > 0 && image->process_count == 0) {
         obstacle_add(obstacles, NULL, "System V shared memory", true,
                      "no process is left that could have it");
     }
-    return result < 0 ? err_system(err, -result, "look at System V memory", "%s", image->id) : 0;
+    return result;
 }
 
 void segments_free(struct image *image)
@@ -210,13 +185,13 @@ static int fill(const struct image_segment *segment)
 static int in_cell(const struct cell *cell, const struct image_segment *segment,
                    int (*action)(const struct image_segment *))
 {
-    int own = enter(cell);
+    int own = ipc_enter(cell);
 
     if (own < 0) {
         return own;
     }
     int result = action(segment);
-    leave(own);
+    ipc_leave(own);
     return result;
 }
 

@@ -12,7 +12,7 @@
 #include "fd.h"
 #include "handle.h"
 #include "root.h"
-#include "template.h"
+#include "remap.h"
 
 static const struct mapping *find_mapping(const struct seen *seen, const struct area *area)
 {
@@ -152,7 +152,7 @@ static int attach(const struct opening *opening, const struct area *area)
     inject_add(inject, SYS_shmat, area->segment - 1, area->start, area->may_write ? 0 : SHM_RDONLY, 0, 0, 0);
     inject_add(inject, SYS_mprotect, area->start, area->end - area->start, (uint64_t)area->protection, 0, 0,
                0);
-    template_add_advices(inject, area, area->start, area->end - area->start);
+    remap_add_advices(inject, area, area->start, area->end - area->start);
     return inject_run_clear(inject);
 }
 
@@ -171,7 +171,7 @@ static int map(const struct opening *opening, const struct area *area)
                    (area->looks & LOOK_NO_RESERVE ? MAP_NORESERVE : 0),
                (uint64_t)number, area->offset);
     inject_add(&puppet->inject, SYS_close, (uint64_t)number, 0, 0, 0, 0, 0);
-    template_add_advices(&puppet->inject, area, area->start, size);
+    remap_add_advices(&puppet->inject, area, area->start, size);
     return inject_run_clear(&puppet->inject);
 }
 

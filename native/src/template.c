@@ -12,13 +12,13 @@
 #include "fault.h"
 #include "fd.h"
 #include "pool.h"
+#include "remap.h"
 
 #define PAGE_BYTES 4096u
 #define TASK_END 0x7ffffffff000ULL
 #define LOWEST 0x100000ULL /* far below where programs are loaded */
 #define STEP 0x100000ULL
 #define KERNEL_BYTES (64 * PAGE_BYTES)
-#define DROPPABLE 0x08 /* MAP_DROPPABLE, since Linux 6.11 */
 
 struct build {
     struct memory *memory;
@@ -29,26 +29,12 @@ struct build {
     int *files; /* the numbers they have inside */
     uint64_t place;
     struct ranges kept; /* what a copy of an earlier template has already */
-    int failure;
 };
 
 static int done(int result, const char *step, struct err *err)
 {
     result = result < 0 ? result : fault_at(step);
     return result < 0 ? err_system(err, -result, step, "template") : 0;
-}
-
-static int run(struct build *this)
-{
-    int result = inject_run(this->inject);
-
-    inject_clear(this->inject);
-    return result;
-}
-
-static int make_room(struct build *this, size_t calls)
-{
-    return this->inject->count + calls <= INJECT_CALLS ? 0 : run(this);
 }
 
 /* ---- an empty process ---- */
@@ -79,17 +65,6 @@ uint64_t template_find_place(const struct memory *memory, const struct memory *o
     return at;
 }
 
-static const struct area *find_kernel_area(const struct memory *memory, const struct kernel_area *own)
-{
-    for (size_t i = 0; i < memory->area_count; i++) {
-        const struct area *area = &memory->areas[i];
-        if (area->kind == AREA_KERNEL && strcmp(area->name, own->name) == 0) {
-            return area->end - area->start == own->end - own->start ? area : NULL;
-        }
-    }
-    return NULL;
-}
-
 /* Everything goes but the area and what is the kernel's, which moves to where the program knows it; by a detour, since
  * both places may overlap. */
 static int clear(struct build *this)
@@ -108,7 +83,7 @@ static int clear(struct build *this)
     at = this->place + INJECT_AREA_BYTES;
     for (size_t i = 0; i < this->own_count; i++) {
         const struct kernel_area *own = &this->own[i];
-        const struct area *wanted = find_kernel_area(this->memory, own);
+        const struct area *wanted = remap_kernel_area(this->memory, own->name, own->end - own->start);
         const uint64_t size = own->end - own->start;
         if (!wanted) {
             return -ENOEXEC;
@@ -120,125 +95,20 @@ static int clear(struct build *this)
         }
     }
     inject_add(this->inject, SYS_close, 0, 0, 0, 0, 0, 0);
-    int result = run(this);
+    int result = inject_run_clear(this->inject);
     return result < 0 ? result : inject_find_entry(this->inject, vdso);
 }
 
 /* ---- areas ---- */
 
-static int flags_of(const struct area *area)
-{
-    return MAP_FIXED |
-           (area->shared                   ? MAP_SHARED
-            : area->looks & LOOK_DROPPABLE ? DROPPABLE
-                                           : MAP_PRIVATE) |
-           (area->kind == AREA_MEMORY ? MAP_ANONYMOUS : 0) |
-           (area->looks & LOOK_GROWS_DOWN ? MAP_GROWSDOWN : 0) |
-           (area->looks & LOOK_NO_RESERVE ? MAP_NORESERVE : 0);
-}
-
-static const struct {
-    unsigned look;
-    int advice;
-} advices[] = {{LOOK_NO_DUMP, MADV_DONTDUMP},   {LOOK_HUGE, MADV_HUGEPAGE},
-               {LOOK_NO_HUGE, MADV_NOHUGEPAGE}, {LOOK_MERGEABLE, MADV_MERGEABLE},
-               {LOOK_RANDOM, MADV_RANDOM},      {LOOK_SEQUENTIAL, MADV_SEQUENTIAL}};
-#define ADVICES (sizeof advices / sizeof *advices)
-
-void template_add_advices(struct inject *inject, const struct area *area, uint64_t start, uint64_t size)
-{
-    for (size_t i = 0; i < ADVICES; i++) {
-        if (area->looks & advices[i].look) {
-            inject_add(inject, SYS_madvise, start, size, (uint64_t)advices[i].advice, 0, 0, 0);
-        }
-    }
-}
-
-_Static_assert(ADVICES < TEMPLATE_MAP_CALLS, "there is room for all");
-
-/* What fork would leave out or wipe it is told to in the revived process only. */
-void template_add_map(struct inject *inject, const struct area *area, const struct range *piece, int file)
-{
-    const uint64_t size = piece->end - piece->start;
-
-    inject_add(inject, SYS_mmap, piece->start, size, (uint64_t)area->protection, (uint64_t)flags_of(area),
-               (uint64_t)file, area->kind == AREA_FILE ? area->offset + (piece->start - area->start) : 0);
-    template_add_advices(inject, area, piece->start, size);
-}
-
-static int map_piece(struct build *this, const struct area *area, const struct range *piece)
-{
-    int result = make_room(this, TEMPLATE_MAP_CALLS);
-
-    if (result == 0) {
-        template_add_map(this->inject, area, piece, area->kind == AREA_FILE ? this->files[area->file] : -1);
-    }
-    return result;
-}
-
-/* What the template does not have already. */
-static int map_areas(struct build *this)
-{
-    int result = 0;
-
-    for (size_t i = 0; result == 0 && i < this->memory->area_count; i++) {
-        const struct area *area = &this->memory->areas[i];
-        const struct ranges whole = {.list = &(struct range){area->start, area->end}, .count = 1};
-        if (area->kind == AREA_KERNEL || area->kind == AREA_SHARED) {
-            continue;
-        }
-        struct ranges missing = ranges_without(&whole, &this->kept);
-        for (size_t j = 0; result == 0 && j < missing.count; j++) {
-            result = map_piece(this, area, &missing.list[j]);
-        }
-        ranges_free(&missing);
-    }
-    return result < 0 ? result : run(this);
-}
-
-static int call_for_each(struct build *this, const struct ranges *ranges, long number, uint64_t third)
-{
-    int result = 0;
-
-    for (size_t i = 0; result == 0 && i < ranges->count; i++) {
-        const struct range *range = &ranges->list[i];
-        if ((result = make_room(this, 1)) == 0) {
-            inject_add(this->inject, number, range->start, range->end - range->start, third, 0, 0, 0);
-        }
-    }
-    return result < 0 ? result : run(this);
-}
-
-static void change_access(void *owner, const struct area *left, const struct area *right, uint64_t start,
-                          uint64_t end)
-{
-    struct build *this = owner;
-
-    if (left->kind != AREA_KERNEL && left->protection != right->protection && this->failure == 0 &&
-        (this->failure = make_room(this, 1)) == 0) {
-        inject_add(this->inject, SYS_mprotect, start, end - start, (uint64_t)right->protection, 0, 0, 0);
-    }
-}
-
 /* Of a template that is a copy of an earlier one: takes away what the process no longer has. */
-static int shrink(struct build *this, const struct memory *before)
+static int shrink(const struct build *this, const struct memory *before)
 {
-    struct ranges all = {0};
+    struct inject *inject = this->inject;
+    int result = remap_clear(inject, before, &this->kept);
 
-    for (size_t i = 0; i < before->area_count; i++) {
-        if (before->areas[i].kind != AREA_KERNEL) {
-            ranges_append(&all, before->areas[i].start, before->areas[i].end);
-        }
-    }
-    struct ranges unmapped = ranges_without(&all, &this->kept);
-    int result = call_for_each(this, &unmapped, SYS_munmap, 0);
-    ranges_free(&all);
-    ranges_free(&unmapped);
-    if (result < 0 || (result = call_for_each(this, &this->memory->gone, SYS_madvise, MADV_DONTNEED)) < 0) {
-        return result;
-    }
-    areas_each_common(before, this->memory, change_access, this);
-    return this->failure < 0 ? this->failure : run(this);
+    result = result < 0 ? result : remap_each(inject, &this->memory->gone, SYS_madvise, MADV_DONTNEED);
+    return result < 0 ? result : remap_protect(inject, before, this->memory);
 }
 
 /* ---- pages ---- */
@@ -313,14 +183,14 @@ static int close_files(struct build *this, int program)
     int result = 0;
 
     for (size_t i = 0; result == 0 && i < this->memory->file_count; i++) {
-        if (this->files[i] >= 0 && (result = make_room(this, 1)) == 0) {
+        if (this->files[i] >= 0 && (result = inject_make_room(this->inject, 1)) == 0) {
             inject_add(this->inject, SYS_close, (uint64_t)this->files[i], 0, 0, 0, 0, 0);
         }
     }
-    if (result == 0 && program >= 0 && (result = make_room(this, 1)) == 0) {
+    if (result == 0 && program >= 0 && (result = inject_make_room(this->inject, 1)) == 0) {
         inject_add(this->inject, SYS_close, (uint64_t)program, 0, 0, 0, 0, 0);
     }
-    return result < 0 ? result : run(this);
+    return result < 0 ? result : inject_run_clear(this->inject);
 }
 
 static int fill(struct build *this, struct err *err)
@@ -328,7 +198,8 @@ static int fill(struct build *this, struct err *err)
     int program;
 
     return done(bring_files(this, &program), "bring files", err) < 0 ||
-                   done(map_areas(this), "map areas", err) < 0 ||
+                   done(remap_map(this->inject, this->memory, &this->kept, this->files), "map areas", err) <
+                       0 ||
                    done(template_set_map(this->inject, this->memory, program), "set map", err) < 0 ||
                    done(close_files(this, program), "close files", err) < 0
                ? -1
