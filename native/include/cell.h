@@ -1,4 +1,4 @@
-/* A cell: the empty shell of a sandbox, a set of namespaces held by a tiny init. Made ahead of need and kept warm. */
+/* A cell: the empty shell of a sandbox, a set of namespaces held by a tiny init. */
 #pragma once
 
 #include <stdbool.h>
@@ -20,20 +20,14 @@ struct cell {
     bool host_net;
 };
 
-/* `ended` is called when the init ends, however that happens. */
-int cell_create(struct cell *cell, bool host_net, struct err *err);
-void cell_destroy(struct cell *cell); /* kills the init and waits for it: for undo and for warm cells */
+/* `init.ended` is for whoever takes it. */
+int cell_new(struct cell **cell, bool host_net, struct err *err);
+void cell_destroy(struct cell *cell); /* kills the init and waits for it */
 void cell_release(struct cell *cell); /* closes what is left of a cell whose init has ended */
 
 /* In a child of the engine: enters the cell's namespaces, the pid namespace excepted (that one is chosen before
  * the fork). Returns -errno. */
 int cell_enter(const struct cell *cell);
-
-/* Warm cells, with a private network. */
-int cells_keep_warm(unsigned count, struct err *err);
-unsigned cells_warm(void);
-/* A warm cell if there is a fitting one, else a new one. */
-int cell_take(struct cell **cell, bool host_net, struct err *err);
 
 /* Forks with the child in the cell's pid namespace. Returns like fork; *pidfd in the parent. */
 pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd);

@@ -27,11 +27,16 @@ struct cgroup_stats {
     int64_t memory_bytes, processes, cpu_usec, oom_kills; /* -1: unknown */
 };
 
+/* In `limits`. */
+int arg_limits(item args, struct limits *limits, struct err *err);
+
 void cgroup_detect(void);
 /* What the probe tells: "v2", "v1" or NULL per controller name (memory, pids, cpu). */
 const char *cgroup_version_of(const char *controller);
 
 int cgroup_create(struct cgroup *cgroup, const char *name, const struct limits *limits, struct err *err);
+/* Another limit on processes. */
+int cgroup_set_pids(const struct cgroup *cgroup, const struct limits *limits, struct err *err);
 /* In the child, before it leaves the host's namespaces; v2 was entered by clone. Returns -errno. */
 int cgroup_enter(const struct cgroup *cgroup);
 /* The directory, for CLONE_INTO_CGROUP, of what lives in the engine's pool: from there its root may clone into those of its

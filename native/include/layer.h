@@ -18,6 +18,9 @@ struct chain chain_push(const struct chain *chain, const char *head);
 
 /* fsN/upper of a layer for reading, or -errno. */
 int layer_open_upper(const char *layer, size_t tree);
+/* Directories in this one come and go all the time. Where it can (ext4), the file system is asked to keep them apart: without a
+ * journal it takes no inode that was freed within the last minute, and would look at more and more of those. */
+void layer_scatter(const char *directory);
 /* Makes fsN/{upper,work} in the layer's directory; the upper's descriptor, or -errno. */
 int layer_make_tree(int layer, size_t tree);
 /* Makes fsN/{upper,work} for every tree; the roots look like those of the newest layer below. */

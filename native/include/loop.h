@@ -17,8 +17,12 @@ void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(stru
               void *owner);
 void loop_set(struct source *source, uint32_t events);
 void loop_remove(struct source *source); /* harmless on a source that is not in the loop */
-/* Work for when nothing else waits, a piece at a time; true: there is more. */
-void loop_when_idle(bool (*work)(void));
+/* Work for when nothing else waits, a piece at a time; true: there is more. That for later waits also for what those who
+ * have just been answered may ask next. */
+enum idle { IDLE_NOW, IDLE_LATER, IDLES };
+void loop_when_idle(enum idle idle, bool (*work)(void));
+/* Nothing for later is begun so soon. */
+void loop_rest(unsigned ms);
 /* Waits for input outside of the loop; false when none has come by then. */
 bool loop_await(int fd, uint64_t deadline);
 void loop_run(void); /* until loop_stop */

@@ -62,8 +62,13 @@ struct stage {
     void *owner;
 };
 
-/* 0 or -1 with err; then nothing of it is left. */
-int revive(struct revival *revival, const struct image *image, const struct stage *stage, struct err *err);
+/* What needs no files: the processes with their memory, sessions, groups and threads, standing in the cell. 0 or -1 with err;
+ * in both cases there is something to end. */
+int revive_begin(struct revival *revival, const struct image *image, const struct stage *stage,
+                 struct err *err);
+bool revival_lives(const struct revival *revival);
+/* All else, once the root of the cell is that of the sandbox. 0 or -1 with err. */
+int revive_complete(struct revival *revival, const struct stage *stage, struct err *err);
 /* Adds the time since `*start`, which is now. */
 void revival_spend(struct revival *revival, enum revival_part part, uint64_t *start);
 void revival_tell(const struct revival *revival, struct out *timings);

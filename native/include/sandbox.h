@@ -31,6 +31,8 @@ struct sandbox {
     struct cell *cell;
     struct cell *leaving; /* the one a rollback has left, until all in it is reaped */
     struct cgroup cgroup;
+    struct limits limits;
+    unsigned admitted; /* how many more than the limit its cgroup allows, for spares */
     struct process *processes;
     struct watched *watched[WATCHED_BUCKETS]; /* by inode */
     struct held *held;
@@ -81,12 +83,11 @@ int sandbox_kill_all(const struct sandbox *sandbox);
 
 /* create.c: mounts the trees of `chain` and `head` and puts them up as the root of a new cell. */
 struct standing {
-    struct cell *cell;
     int *trees;
     struct layer_print carried;
 };
 int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
-                  const char *head, struct out *timings, struct err *err);
+                  const char *head, const struct cell *cell, struct out *timings, struct err *err);
 /* Undoes standing_make. */
 void standing_unmake(struct standing *standing, const struct sandbox *sandbox, const char *head);
 int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err);

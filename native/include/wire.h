@@ -34,6 +34,7 @@ void out_key_uint(struct out *out, const char *key, uint64_t value);
 void out_key_int(struct out *out, const char *key, int64_t value);
 void out_key_bool(struct out *out, const char *key, bool value);
 void out_key_bytes(struct out *out, const char *key, const void *data, size_t len);
+void out_key_map(struct out *out, const char *key, const struct out *inside);
 
 /* ---- reading: a request's map; what is asked for wrongly fills err and returns <0 ---- */
 typedef const cbor_item_t *item;

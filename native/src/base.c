@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "fd.h"
+#include "layer.h"
 #include "overlay.h"
 #include "pool.h"
 #include "seed.h"
@@ -306,6 +307,20 @@ static int parse_trees(struct base *base, item args, struct err *err)
     return 0;
 }
 
+static int scatter(item args, struct err *err)
+{
+    char **busy;
+
+    if (arg_strings(args, "busy", &busy, err) < 0) {
+        return -1;
+    }
+    for (char **directory = busy; *directory; directory++) {
+        layer_scatter(*directory);
+    }
+    strings_free(busy);
+    return 0;
+}
+
 static int open_base(struct base *base, struct request *request, struct err *err)
 {
     uint64_t start = now_usec();
@@ -314,7 +329,8 @@ static int open_base(struct base *base, struct request *request, struct err *err
     if (!description || !cbor_isa_map(description)) {
         return err_set(err, ERR_BAD_REQUEST, "seed: a map wanted");
     }
-    if (arg_string(request->args, "dir", &base->dir, err) < 0 || parse_trees(base, request->args, err) < 0) {
+    if (arg_string(request->args, "dir", &base->dir, err) < 0 || parse_trees(base, request->args, err) < 0 ||
+        scatter(request->args, err) < 0) {
         return -1;
     }
     if (build(base, description, err) < 0) {

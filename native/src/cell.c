@@ -20,11 +20,6 @@
 #include "root.h"
 #include "sys.h"
 
-#define WARM_MAX 64
-
-static struct cell *warm[WARM_MAX];
-static unsigned warm_count;
-
 /* ---- the init: pid 1 of a sandbox. It holds the namespaces, reaps orphans and ends with the engine. ---- */
 
 static int loopback_up(void)
@@ -301,20 +296,13 @@ static int take_kernel_views(struct cell *cell, struct err *err)
     return outcome.num ? err_system(err, outcome.num, outcome.step, "cell") : 0;
 }
 
-static void warm_cell_ended(struct child *child, const siginfo_t *info)
+static void ended_unnoticed(struct child *child, const siginfo_t *info)
 {
+    (void)child;
     (void)info;
-    for (unsigned i = 0; i < warm_count; i++) {
-        if (warm[i] == child->owner) {
-            cell_release(warm[i]);
-            free(warm[i]);
-            warm[i] = warm[--warm_count];
-            return;
-        }
-    }
 }
 
-int cell_create(struct cell *cell, bool host_net, struct err *err)
+static int create(struct cell *cell, bool host_net, struct err *err)
 {
     int pair[2];
 
@@ -338,7 +326,7 @@ int cell_create(struct cell *cell, bool host_net, struct err *err)
         return err_system(err, -result, "socketpair", "cell");
     }
     cell->init_socket = pair[0];
-    result = start_init(cell, pair[1], warm_cell_ended, err);
+    result = start_init(cell, pair[1], ended_unnoticed, err);
     close(pair[1]);
     if (result < 0 || wait_for_init(cell, err) < 0 || take_kernel_views(cell, err) < 0) {
         cell_destroy(cell);
@@ -397,53 +385,16 @@ pid_t cell_fork(const struct cell *cell, int cgroup_fd, int *pidfd)
     return child_fork_into(cell->init_pidfd, cgroup_fd, pidfd);
 }
 
-/* ---- warm cells ---- */
-
-static struct cell *cell_new(bool host_net, struct err *err)
+int cell_new(struct cell **cell, bool host_net, struct err *err)
 {
-    struct cell *cell = malloc(sizeof *cell);
-
-    if (!cell) {
+    *cell = malloc(sizeof **cell);
+    if (!*cell) {
         die("out of memory");
     }
-    if (cell_create(cell, host_net, err) < 0) {
-        free(cell);
-        return NULL;
-    }
-    return cell;
-}
-
-int cells_keep_warm(unsigned count, struct err *err)
-{
-    if (count > WARM_MAX) {
-        return err_set(err, ERR_BAD_REQUEST, "count: at most %d warm cells", WARM_MAX);
-    }
-    while (warm_count > count) {
-        struct cell *cell = warm[--warm_count];
-        cell_destroy(cell);
-        free(cell);
-    }
-    while (warm_count < count) {
-        struct cell *cell = cell_new(false, err);
-        if (!cell) {
-            return -1;
-        }
-        warm[warm_count++] = cell;
+    if (create(*cell, host_net, err) < 0) {
+        free(*cell);
+        *cell = NULL;
+        return -1;
     }
     return 0;
-}
-
-unsigned cells_warm(void)
-{
-    return warm_count;
-}
-
-int cell_take(struct cell **cell, bool host_net, struct err *err)
-{
-    if (!host_net && warm_count > 0) {
-        *cell = warm[--warm_count];
-        return 0;
-    }
-    *cell = cell_new(host_net, err);
-    return *cell ? 0 : -1;
 }

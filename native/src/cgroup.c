@@ -116,6 +116,23 @@ const char *cgroup_version_of(const char *controller)
     return NULL;
 }
 
+int arg_limits(item args, struct limits *limits, struct err *err)
+{
+    item map = item_get(args, "limits");
+
+    *limits = (struct limits){0};
+    if (!map || !cbor_isa_map(map)) {
+        return err_set(err, ERR_BAD_REQUEST, "limits: a map wanted");
+    }
+    if (item_get(map, "cpus") && arg_number(map, "cpus", &limits->cpus, err) < 0) {
+        return -1;
+    }
+    return arg_optional_uint(map, "memoryBytes", INT64_MAX, 0, &limits->memory_bytes, err) < 0 ||
+                   arg_optional_uint(map, "pids", INT32_MAX, 0, &limits->pids, err) < 0
+               ? -1
+               : 0;
+}
+
 static char *make_directory(struct cgroup *cgroup, const char *mount, const char *name, struct err *err)
 {
     char parent[300], path[400];
@@ -172,6 +189,19 @@ static int set_limit(const char *path, enum controller controller, bool v2, cons
     }
     if (controller == MEMORY) { /* absent where the kernel accounts no swap: then there is none to bound */
         write_file(path, v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes", v2 ? "0" : text);
+    }
+    return 0;
+}
+
+int cgroup_set_pids(const struct cgroup *cgroup, const struct limits *limits, struct err *err)
+{
+    for (int i = 0; i < cgroup->path_count; i++) {
+        struct stat st;
+        char file[512];
+        snprintf(file, sizeof file, "%s/pids.max", cgroup->paths[i]);
+        if (stat(file, &st) == 0) {
+            return set_limit(cgroup->paths[i], PIDS, host.v2_has[PIDS], limits, err);
+        }
     }
     return 0;
 }

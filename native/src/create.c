@@ -5,29 +5,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "arrival.h"
 #include "fault.h"
 #include "fd.h"
-#include "rollback.h"
 #include "root.h"
 #include "sandbox.h"
+#include "spare.h"
 #include "tree.h"
-
-static int parse_limits(item args, struct limits *limits, struct err *err)
-{
-    item map = item_get(args, "limits");
-
-    *limits = (struct limits){0};
-    if (!map || !cbor_isa_map(map)) {
-        return err_set(err, ERR_BAD_REQUEST, "limits: a map wanted");
-    }
-    if (item_get(map, "cpus") && arg_number(map, "cpus", &limits->cpus, err) < 0) {
-        return -1;
-    }
-    return arg_optional_uint(map, "memoryBytes", INT64_MAX, 0, &limits->memory_bytes, err) < 0 ||
-                   arg_optional_uint(map, "pids", INT32_MAX, 0, &limits->pids, err) < 0
-               ? -1
-               : 0;
-}
 
 static int parse_net(item args, bool *host_net, struct err *err)
 {
@@ -63,11 +47,6 @@ static int make_logs(const struct sandbox *sandbox, struct err *err)
 
 /* ---- a cell that stands on a chain ---- */
 
-static int check_fault(const char *step, struct err *err)
-{
-    return fault_at(step) < 0 ? err_system(err, EIO, step, "asked for") : 0;
-}
-
 int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err)
 {
     const struct base *base = sandbox->base;
@@ -87,7 +66,7 @@ int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const
 }
 
 int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
-                  const char *head, struct out *timings, struct err *err)
+                  const char *head, const struct cell *cell, struct out *timings, struct err *err)
 {
     uint64_t start = now_usec();
 
@@ -95,75 +74,103 @@ int standing_make(struct standing *standing, const struct sandbox *sandbox, cons
     if (layer_make(head, sandbox->base, chain, err) < 0 ||
         (chain_length(chain) > 0 &&
          carry_from_layer(chain->layers[0], head, sandbox->base->tree_count, err) < 0) ||
-        !(standing->trees = trees_mount(sandbox, chain, head, err))) {
-        layer_unmake(head);
+        !(standing->trees = trees_mount(sandbox, chain, head, err)) ||
+        fault_check("mount overlay", err) < 0) {
+        standing_unmake(standing, sandbox, head);
         return -1;
     }
     out_key_uint(timings, "overlay", now_usec() - start);
     start = now_usec();
-    if (check_fault("mount overlay", err) < 0 || cell_take(&standing->cell, sandbox->host_net, err) < 0) {
-        standing->cell = NULL;
+    if (set_hostname(cell, sandbox->hostname, err) < 0 ||
+        root_put_up(cell, sandbox->base, standing->trees, err) < 0 || fault_check("put up root", err) < 0) {
+        standing_unmake(standing, sandbox, head);
+        return -1;
     }
-    out_key_uint(timings, "cell", now_usec() - start);
-    start = now_usec();
-    if (standing->cell && check_fault("take cell", err) == 0 &&
-        set_hostname(standing->cell, sandbox->hostname, err) == 0 &&
-        root_put_up(standing->cell, sandbox->base, standing->trees, err) == 0 &&
-        check_fault("put up root", err) == 0) {
-        standing->carried = layer_print(head, sandbox->base, CARRIED_MAX);
-        out_key_uint(timings, "mounts", now_usec() - start);
-        return 0;
-    }
-    standing_unmake(standing, sandbox, head);
-    return -1;
+    standing->carried = layer_print(head, sandbox->base, CARRIED_MAX);
+    out_key_uint(timings, "mounts", now_usec() - start);
+    return 0;
 }
 
 void standing_unmake(struct standing *standing, const struct sandbox *sandbox, const char *head)
 {
-    if (standing->cell) {
-        cell_destroy(standing->cell);
-        free(standing->cell);
-    }
     trees_free(standing->trees, sandbox->base->tree_count);
     layer_unmake(head);
 }
 
 /* ---- making one ---- */
 
-static int build(struct sandbox *sandbox, struct request *request, struct err *err)
+/* Into a cgroup of its own, or that which a spare has brought. */
+static int arrive(struct arrival *arrival, struct sandbox *sandbox, const struct image *image,
+                  struct out *timings, struct err *err)
+{
+    const uint64_t start = now_usec();
+
+    *arrival = (struct arrival){0};
+    if (image && !sandbox->host_net && spare_take(arrival, image, NULL, &sandbox->limits)) {
+        sandbox->cgroup = arrival->cgroup;
+        arrival->has_cgroup = false;
+    } else if (cgroup_create(&sandbox->cgroup, sandbox->id, &sandbox->limits, err) < 0 ||
+               arrival_begin(arrival, image, sandbox->host_net, &sandbox->cgroup, err) < 0) {
+        return -1;
+    }
+    out_key_uint(timings, "cell", now_usec() - start);
+    if (fault_check("take cell", err) < 0) {
+        arrival_undo(arrival);
+        return -1;
+    }
+    return 0;
+}
+
+static int stand(struct arrival *arrival, struct sandbox *sandbox, struct out *timings, struct err *err)
 {
     struct standing standing;
-    struct revived_sandbox revived;
-    struct limits limits;
-    uint64_t start = now_usec();
-    item args = request->args;
 
+    if (standing_make(&standing, sandbox, &sandbox->chain, sandbox->head, arrival->cell, timings, err) < 0) {
+        return -1;
+    }
+    if (arrival_complete(arrival, sandbox, standing.trees, err) < 0) {
+        standing_unmake(&standing, sandbox, sandbox->head);
+        return -1;
+    }
+    sandbox->trees = standing.trees;
+    sandbox->carried = standing.carried;
+    return 0;
+}
+
+static int parse(struct sandbox *sandbox, item args, struct err *err)
+{
     if (arg_string(args, "dir", &sandbox->dir, err) < 0 || !(sandbox->base = arg_base(args, err))) {
         return -1;
     }
     sandbox->base->users++;
-    if (arg_chain(args, "layers", &sandbox->chain, err) < 0 ||
-        arg_string(args, "head", &sandbox->head, err) < 0 ||
-        arg_string(args, "hostname", &sandbox->hostname, err) < 0 ||
-        parse_net(args, &sandbox->host_net, err) < 0 || parse_limits(args, &limits, err) < 0 ||
-        make_logs(sandbox, err) < 0 || cgroup_create(&sandbox->cgroup, sandbox->id, &limits, err) < 0) {
+    return arg_chain(args, "layers", &sandbox->chain, err) < 0 ||
+                   arg_string(args, "head", &sandbox->head, err) < 0 ||
+                   arg_string(args, "hostname", &sandbox->hostname, err) < 0 ||
+                   parse_net(args, &sandbox->host_net, err) < 0 || arg_limits(args, &sandbox->limits, err) < 0
+               ? -1
+               : 0;
+}
+
+static int build(struct sandbox *sandbox, struct request *request, struct out *timings, struct err *err)
+{
+    const uint64_t start = now_usec();
+    struct arrival arrival;
+    struct image *image;
+
+    if (parse(sandbox, request->args, err) < 0 || make_logs(sandbox, err) < 0 ||
+        arg_image(request->args, &image, err) < 0 || arrive(&arrival, sandbox, image, timings, err) < 0) {
         return -1;
     }
-    out_text(&request->ok, "timings");
-    out_map(&request->ok);
-    if (standing_make(&standing, sandbox, &sandbox->chain, sandbox->head, &request->ok, err) < 0) {
+    if (stand(&arrival, sandbox, timings, err) < 0) {
+        arrival_undo(&arrival);
         return -1;
     }
-    if (sandbox_revive(&revived, sandbox, &standing, args, &request->ok, err) < 0) {
-        standing_unmake(&standing, sandbox, sandbox->head);
-        return -1;
-    }
-    out_key_uint(&request->ok, "total", now_usec() - start);
-    out_end(&request->ok);
-    sandbox->cell = standing.cell;
-    sandbox->trees = standing.trees;
-    sandbox->carried = standing.carried;
-    sandbox_let_go(&revived, sandbox, &request->ok);
+    const uint64_t stood = now_usec();
+    revival_tell(&arrival.revival, timings);
+    sandbox->cell = arrival.cell;
+    arrival_let_go(&arrival, sandbox, &request->ok);
+    out_key_uint(timings, "let go", now_usec() - stood);
+    out_key_uint(timings, "total", now_usec() - start);
     return 0;
 }
 
@@ -180,6 +187,7 @@ static void unbuild(struct sandbox *sandbox)
 
 int op_sandbox_create(struct request *request, struct err *err)
 {
+    struct out timings = {0};
     char id[ID_MAX + 1];
 
     if (arg_id(request->args, "sandbox", id, err) < 0) {
@@ -194,8 +202,9 @@ int op_sandbox_create(struct request *request, struct err *err)
     }
     strcpy(sandbox->id, id);
     sandbox->cgroup.v2_fd = -1;
-    if (build(sandbox, request, err) < 0) {
+    if (build(sandbox, request, &timings, err) < 0) {
         unbuild(sandbox);
+        out_free(&timings);
         return -1;
     }
     sandbox->cell->init.ended = sandbox_init_ended;
@@ -209,5 +218,7 @@ int op_sandbox_create(struct request *request, struct err *err)
         out_text(&request->ok, sandbox->cgroup.paths[i]);
     }
     out_end(&request->ok);
+    out_key_map(&request->ok, "timings", &timings);
+    out_free(&timings);
     return OP_DONE;
 }

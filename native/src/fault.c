@@ -20,3 +20,8 @@ int fault_at(const char *step)
 {
     return wanted[0] && strcmp(wanted, step) == 0 ? -EIO : 0;
 }
+
+int fault_check(const char *step, struct err *err)
+{
+    return fault_at(step) < 0 ? err_system(err, EIO, step, "asked for") : 0;
+}

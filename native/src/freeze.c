@@ -17,6 +17,7 @@
 
 #include "fd.h"
 #include "restarts.h"
+#include "spare.h"
 
 #define STOP_USEC 8000   /* a thread that has not stopped by then sits in the kernel ... */
 #define TURN_USEC 400000 /* ... or waits for its turn on a processor */
@@ -175,7 +176,9 @@ static void list_cgroup(const struct sandbox *sandbox, struct pids *pids)
     int pid;
 
     while (file && fscanf(file, "%d", &pid) == 1) {
-        pids_add(pids, pid);
+        if (!spare_has(pid)) {
+            pids_add(pids, pid);
+        }
     }
     if (file) {
         fclose(file);

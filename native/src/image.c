@@ -10,6 +10,7 @@
 #include "lineage.h"
 #include "loop.h"
 #include "regrow.h"
+#include "spare.h"
 #include "template.h"
 #include "segment.h"
 #include "terminal.h"
@@ -118,7 +119,17 @@ void image_add(struct image *image)
 {
     image->next = images;
     images = image;
-    loop_when_idle(build_when_idle);
+    loop_when_idle(IDLE_NOW, build_when_idle);
+}
+
+bool image_is_ready(const struct image *image)
+{
+    for (size_t i = 0; i < image->process_count; i++) {
+        if (!template_lives(image->processes[i].template)) {
+            return false;
+        }
+    }
+    return !image->failure && image->built == image->process_count;
 }
 
 int image_complete(struct image *image, struct err *err)
@@ -189,6 +200,7 @@ void image_process_free(struct image_process *process)
 void image_free(struct image *image)
 {
     complete_heirs(image);
+    spares_without(image);
     lineages_without(image);
     for (struct image **link = &images; *link; link = &(*link)->next) {
         if (*link == image) {

@@ -3,8 +3,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -92,6 +94,17 @@ static int open_top(const struct base *base, size_t tree, const struct chain *be
     }
     int fd = openat(base->trees[tree].mount, ".", OPEN_DIRECTORY);
     return fd < 0 ? -errno : fd;
+}
+
+void layer_scatter(const char *directory)
+{
+    cleanup_fd dir = open(directory, OPEN_DIRECTORY);
+    int flags;
+
+    if (dir >= 0 && ioctl(dir, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_TOPDIR_FL)) {
+        flags |= FS_TOPDIR_FL;
+        ioctl(dir, FS_IOC_SETFLAGS, &flags);
+    }
 }
 
 int layer_make_tree(int layer, size_t tree)

@@ -10,7 +10,8 @@
 
 static int epoll_fd = -1;
 static bool stopping;
-static bool (*idle_work)(void);
+static bool (*idle_work[IDLES])(void);
+static uint64_t rest; /* until then nobody begins what is not urgent */
 
 void loop_init(void)
 {
@@ -55,9 +56,34 @@ void loop_remove(struct source *source)
     *source = (struct source){.fd = -1};
 }
 
-void loop_when_idle(bool (*work)(void))
+void loop_when_idle(enum idle idle, bool (*work)(void))
 {
-    idle_work = work;
+    idle_work[idle] = work;
+}
+
+void loop_rest(unsigned ms)
+{
+    rest = now_usec() + ms * 1000ULL;
+}
+
+/* How many milliseconds to wait for something else; -1: as long as it takes. */
+static int patience(void)
+{
+    const uint64_t now = now_usec();
+
+    if (idle_work[IDLE_NOW]) {
+        return 0;
+    }
+    return !idle_work[IDLE_LATER] ? -1 : rest > now ? (int)((rest - now + 999) / 1000) : 0;
+}
+
+static void work_while_idle(void)
+{
+    const enum idle idle = idle_work[IDLE_NOW] ? IDLE_NOW : IDLE_LATER;
+
+    if (idle_work[idle] && (idle == IDLE_NOW || rest <= now_usec()) && !idle_work[idle]()) {
+        idle_work[idle] = NULL;
+    }
 }
 
 bool loop_await(int fd, uint64_t deadline)
@@ -73,15 +99,15 @@ void loop_run(void)
     while (!stopping) {
         /* One event a turn: a handler may free any other source, so none may be waiting in an array. */
         struct epoll_event event;
-        int count = epoll_wait(epoll_fd, &event, 1, idle_work ? 0 : -1);
+        int count = epoll_wait(epoll_fd, &event, 1, patience());
         if (count < 0 && errno != EINTR) {
             die("epoll_wait: %s", strerror(errno));
         }
         if (count == 1) {
             struct source *source = event.data.ptr;
             source->ready(source, event.events);
-        } else if (count == 0 && !idle_work()) {
-            idle_work = NULL;
+        } else if (count == 0) {
+            work_while_idle();
         }
     }
 }

@@ -20,6 +20,7 @@
 #include "probe.h"
 #include "sandbox.h"
 #include "server.h"
+#include "spare.h"
 
 #define FILES_WANTED 1000000u
 
@@ -128,9 +129,7 @@ static void ready(void)
 /* Every init is killed and waited for, so that no process of ours is left when the engine is. */
 static void end_everything(void)
 {
-    struct err err = {0};
-
-    cells_keep_warm(0, &err);
+    spares_end();
     for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
         sandbox_kill_and_wait(sandbox);
     }

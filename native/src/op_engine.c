@@ -2,7 +2,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cell.h"
 #include "engine.h"
 #include "file.h"
 #include "image.h"
@@ -10,6 +9,7 @@
 #include "process.h"
 #include "sandbox.h"
 #include "server.h"
+#include "spare.h"
 
 struct engine engine;
 
@@ -38,7 +38,7 @@ int op_hello(struct request *request, struct err *err)
     out_key_text(ok, "engine", ENGINE_VERSION);
     out_key_uint(ok, "pid", (uint64_t)getpid());
     out_key_uint(ok, "uidBase", engine.uid_base);
-    out_key_uint(ok, "warm", cells_warm());
+    out_key_uint(ok, "warm", spares_warm());
     out_text(ok, "images");
     out_list(ok);
     for (const struct image *image = images; image; image = image->next) {
@@ -64,18 +64,6 @@ int op_hello(struct request *request, struct err *err)
         out_end(ok);
     }
     out_end(ok);
-    return OP_DONE;
-}
-
-int op_cells_warm(struct request *request, struct err *err)
-{
-    uint64_t count;
-
-    if (arg_uint(request->args, "count", UINT32_MAX, &count, err) < 0 ||
-        cells_keep_warm((unsigned)count, err) < 0) {
-        return -1;
-    }
-    out_key_uint(&request->ok, "count", cells_warm());
     return OP_DONE;
 }
 

@@ -46,13 +46,13 @@ static void check_kernel(void)
     check("kernel", major > 6 || (major == 6 && minor >= 1), detail);
 }
 
-static bool check_cell(struct cell *cell)
+static bool check_cell(struct cell **cell)
 {
     struct err err = {0};
     char detail[512];
 
     engine.mount_ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC); /* a root is made in the cell's */
-    bool ok = pool_init(&err) == 0 && cell_create(cell, false, &err) == 0;
+    bool ok = pool_init(&err) == 0 && cell_new(cell, false, &err) == 0;
 
     snprintf(detail, sizeof detail, "%s",
              ok ? "user, pid, mount, net, ipc and uts namespaces can be made" : err.message);
@@ -112,7 +112,7 @@ static void check_cgroups(void)
 
 int probe(void)
 {
-    struct cell cell;
+    struct cell *cell;
 
     engine.uid_base = 0x7f000000;
     engine.pid_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
@@ -124,8 +124,8 @@ int probe(void)
     check_overlay();
     fflush(stdout); /* the cell's init is a fork and must not print it again */
     if (check_cell(&cell)) {
-        check_idmap(cell.user_ns);
-        cell_destroy(&cell);
+        check_idmap(cell->user_ns);
+        cell_destroy(cell);
         pool_end();
     }
     check_cgroups();

@@ -62,18 +62,13 @@ static int make_threads(struct revived *revived)
 
 /* ---- the whole ---- */
 
-/* It stands, and has nothing but its memory. */
+/* It stands, and has nothing but its memory and its threads. */
 static int bring_open_things(struct revival *revival, struct revived *revived, const struct stage *stage,
                              struct err *err)
 {
     const struct image_process *process = revived->image;
     uint64_t start = now_usec();
 
-    if (done(process, restore_filters(revived), "restore filters", err) < 0 ||
-        done(process, make_threads(revived), "make threads", err) < 0) {
-        return -1;
-    }
-    revival_spend(revival, PART_THREADS, &start);
     if (done(process, bring_open(revival, revived, stage), "open descriptors", err) < 0 ||
         done(process, bring_places(revival, revived), "enter directories", err) < 0 ||
         done(process, bring_descriptors(revival, revived, stage), "bring descriptors", err) < 0 ||
@@ -127,19 +122,65 @@ static void prepare(struct revival *revival, const struct image *image)
     }
 }
 
-static int revive_all(struct revival *revival, const struct stage *stage, struct err *err)
+static int make_all_threads(struct revival *revival, struct err *err)
 {
     uint64_t start = now_usec();
-    int result = terminals_make(revival, stage);
 
+    for (size_t i = 0; i < revival->count; i++) {
+        struct revived *revived = &revival->processes[i];
+        if (done(revived->image, restore_filters(revived), "restore filters", err) < 0 ||
+            done(revived->image, make_threads(revived), "make threads", err) < 0) {
+            return -1;
+        }
+    }
+    revival_spend(revival, PART_THREADS, &start);
+    return 0;
+}
+
+int revive_begin(struct revival *revival, const struct image *image, const struct stage *stage,
+                 struct err *err)
+{
+    uint64_t start = now_usec();
+
+    prepare(revival, image);
+    int result = terminals_make(revival, stage);
     if (result < 0 || (result = fault_at("make terminals")) < 0) {
-        return err_system(err, -result, "make terminals", "image %s", revival->image->id);
+        return err_system(err, -result, "make terminals", "image %s", image->id);
     }
     if (births(revival, stage, err) < 0) {
         return -1;
     }
     revival_spend(revival, PART_FAMILY, &start);
-    if ((result = segments_make(revival, stage)) < 0) {
+    return make_all_threads(revival, err);
+}
+
+static bool lives(const struct puppet *puppet)
+{
+    return puppet->child.pid > 0;
+}
+
+bool revival_lives(const struct revival *revival)
+{
+    for (size_t i = 0; i < revival->count; i++) {
+        const struct revived *revived = &revival->processes[i];
+        for (size_t j = 0; j < revived->thread_count; j++) {
+            if (!lives(&revived->threads[j])) {
+                return false;
+            }
+        }
+        if (!lives(&revived->puppet)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int revive_complete(struct revival *revival, const struct stage *stage, struct err *err)
+{
+    uint64_t start = now_usec();
+    int result = segments_make(revival, stage);
+
+    if (result < 0) {
         return err_system(err, -result, "make System V memory", "image %s", revival->image->id);
     }
     if ((result = unix_make(revival, stage)) < 0 || (result = inet_make(revival, stage)) < 0) {
@@ -165,16 +206,6 @@ static int revive_all(struct revival *revival, const struct stage *stage, struct
         return err_system(err, -result, "settle descriptors", "%s", revival->image->id);
     }
     revival_spend(revival, PART_SETTLE, &start);
-    return 0;
-}
-
-int revive(struct revival *revival, const struct image *image, const struct stage *stage, struct err *err)
-{
-    prepare(revival, image);
-    if (revive_all(revival, stage, err) < 0) {
-        revival_end(revival);
-        return -1;
-    }
     return 0;
 }
 

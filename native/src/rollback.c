@@ -2,12 +2,14 @@
 #include <signal.h>
 #include <string.h>
 
+#include "arrival.h"
+#include "fault.h"
 #include "fd.h"
 #include "file.h"
 #include "lineage.h"
 #include "process.h"
-#include "rollback.h"
 #include "server.h"
+#include "spare.h"
 
 #define SETTLE_USEC 1000000
 
@@ -18,10 +20,7 @@ static void tell_timings(struct sandbox *sandbox)
 
     out_key_uint(timings, "old cell ends", now - sandbox->rollback.left);
     out_key_uint(timings, "total", now - sandbox->rollback.began);
-    out_text(ok, "timings");
-    out_map(ok);
-    out_raw(ok, timings->data, timings->len);
-    out_end(ok);
+    out_key_map(ok, "timings", timings);
     out_free(timings);
 }
 
@@ -79,7 +78,7 @@ static void old_init_ended(struct child *child, const siginfo_t *info)
 }
 
 /* What takes time to be let go is kept until the old cell has ended. */
-static void leave(struct sandbox *sandbox, const struct standing *standing)
+static void leave(struct sandbox *sandbox, const struct arrival *arrival, const struct standing *standing)
 {
     sandbox->leaving = sandbox->cell;
     sandbox->leaving->init.ended = old_init_ended;
@@ -89,7 +88,7 @@ static void leave(struct sandbox *sandbox, const struct standing *standing)
     files_close_of(sandbox);
     watched_forget(sandbox);
     held_forget(sandbox);
-    sandbox->cell = standing->cell;
+    sandbox->cell = arrival->cell;
     sandbox->trees = standing->trees;
     sandbox->cell->init.ended = sandbox_init_ended;
     sandbox->cell->init.owner = sandbox;
@@ -106,81 +105,39 @@ static bool has_left_commands(const struct sandbox *sandbox)
     return false;
 }
 
-/* ---- the processes ---- */
+/* ---- the whole ---- */
 
-static int end_for(void *owner, const char *process, int stream)
+/* A cell with the processes, which stands on the chain. */
+static int arrive(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
+                  const struct chain *chain, const char *head, item args, struct err *err)
 {
-    return stdio_end_of(owner, process, stream);
-}
-
-static int terminal_for(void *owner, const char *process, int master)
-{
-    return stdio_take_terminal(owner, process, master);
-}
-
-int sandbox_revive(struct revived_sandbox *this, const struct sandbox *sandbox,
-                   const struct standing *standing, item args, struct out *timings, struct err *err)
-{
-    cleanup_free char *id = NULL;
+    struct out *timings = &sandbox->rollback.timings;
+    struct image *image;
     uint64_t start = now_usec();
 
-    *this = (struct revived_sandbox){0};
-    if (arg_optional_string(args, "image", &id, err) < 0) {
-        return -1;
-    }
-    if (!id) {
-        return 0;
-    }
-    struct image *image = image_find(id);
-    if (!image) {
-        return err_set(err, ERR_NO_IMAGE, "there is no image %s", id);
-    }
-    if (image_complete(image, err) < 0) {
+    *arrival = (struct arrival){0};
+    if (arg_image(args, &image, err) < 0) {
         return -1;
     }
     out_key_uint(timings, "template", now_usec() - start);
-    const struct stage stage = {.cell = standing->cell,
-                                .cgroup = &sandbox->cgroup,
-                                .trees = standing->trees,
-                                .stdio = end_for,
-                                .terminal = terminal_for,
-                                .owner = &this->stdio};
-    if (revive(&this->revival, image, &stage, err) < 0) {
-        stdio_free(&this->stdio);
+    start = now_usec();
+    if (!(image && spare_take(arrival, image, sandbox, NULL)) &&
+        arrival_begin(arrival, image, sandbox->host_net, &sandbox->cgroup, err) < 0) {
         return -1;
     }
-    revival_tell(&this->revival, timings);
-    return 0;
-}
-
-/* The sandbox stands in the new cell. */
-void sandbox_let_go(struct revived_sandbox *this, struct sandbox *sandbox, struct out *ok)
-{
-    struct err err = {0};
-
-    out_key_uint(ok, "revived", this->revival.count);
-    out_text(ok, "processes");
-    out_list(ok);
-    for (size_t i = 0; i < this->revival.count; i++) {
-        struct revived *revived = &this->revival.processes[i];
-        const struct image_process *image = revived->image;
-        pid_t pid = revived->puppet.subject.pid;
-        lineage_begin(sandbox, pid, this->revival.image->id, image->pid, fd_steal(&revived->watch));
-        if (!image->api_id[0]) {
-            continue;
-        }
-        const struct process *process =
-            process_reattach(sandbox, this->stdio, image->api_id, image->pid, pid, &err);
-        if (!process) {
-            log_line("%s: %s: %s", sandbox->id, image->api_id, err.message);
-            continue;
-        }
-        process_describe(process, ok);
+    out_key_uint(timings, "cell", now_usec() - start);
+    if (fault_check("take cell", err) < 0 ||
+        standing_make(standing, sandbox, chain, head, arrival->cell, timings, err) < 0) {
+        arrival_undo(arrival);
+        return -1;
     }
-    out_end(ok);
-    revival_go(&this->revival);
-    revival_end(&this->revival);
-    stdio_free(&this->stdio);
+    if (arrival_complete(arrival, sandbox, standing->trees, err) < 0) {
+        standing_unmake(standing, sandbox, head);
+        arrival_undo(arrival);
+        return -1;
+    }
+    revival_tell(&arrival->revival, timings);
+    return 0;
 }
 
 int op_sandbox_rollback(struct request *request, struct err *err)
@@ -188,50 +145,37 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     struct sandbox *sandbox = arg_live_sandbox(request->args, err);
     struct chain chain = {0};
     struct standing standing;
-    struct revived_sandbox revived;
-    struct out timings = {0};
+    struct arrival arrival;
     cleanup_free char *head = NULL;
     const uint64_t began = now_usec();
 
-    if (!sandbox || arg_string(request->args, "head", &head, err) < 0) {
-        return -1;
-    }
-    if (rollback_settle(sandbox, err) < 0) {
+    if (!sandbox || arg_string(request->args, "head", &head, err) < 0 || rollback_settle(sandbox, err) < 0) {
         return -1;
     }
     if (arg_chain(request->args, "layers", &chain, err) < 0 ||
-        standing_make(&standing, sandbox, &chain, head, &timings, err) < 0) {
+        arrive(&arrival, &standing, sandbox, &chain, head, request->args, err) < 0) {
         chain_free(&chain);
-        out_free(&timings);
+        out_free(&sandbox->rollback.timings);
         return -1;
     }
-    if (sandbox_revive(&revived, sandbox, &standing, request->args, &timings, err) < 0) {
-        standing_unmake(&standing, sandbox, head);
-        chain_free(&chain);
-        out_free(&timings);
-        return -1;
-    }
-    out_key_uint(&request->ok, "initPid", (uint64_t)standing.cell->init.pid);
-    uint64_t start = now_usec();
+    out_key_uint(&request->ok, "initPid", (uint64_t)arrival.cell->init.pid);
+    const uint64_t start = now_usec();
     out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_kill_all(sandbox));
-    const bool goes_on = revived.revival.count > 0;
-    leave(sandbox, &standing);
+    const bool goes_on = arrival.revival.count > 0;
+    leave(sandbox, &arrival, &standing);
     chain_free(&sandbox->chain);
     free(sandbox->head);
     sandbox->chain = chain;
     sandbox->carried = standing.carried;
-    sandbox->head = strdup(head);
-    if (!sandbox->head) {
-        die("out of memory");
-    }
-    sandbox_let_go(&revived, sandbox, &request->ok);
-    out_key_uint(&timings, "let go", now_usec() - start);
+    sandbox->head = head;
+    head = NULL;
+    arrival_let_go(&arrival, sandbox, &request->ok);
     sandbox->rollback.reply_to = request->reply_to;
     sandbox->rollback.ok = request->ok;
-    sandbox->rollback.timings = timings;
     sandbox->rollback.began = began;
     sandbox->rollback.left = now_usec();
     sandbox->rollback.is_told = false;
+    out_key_uint(&sandbox->rollback.timings, "let go", sandbox->rollback.left - start);
     request->ok = (struct out){0};
     /* Nothing of the old cell runs any more; but on the host's network its sockets are in the way until they are closed. */
     if (goes_on && !sandbox->host_net && !has_left_commands(sandbox)) {

@@ -241,27 +241,7 @@ int root_prepare(struct cell *cell, struct err *err)
     return result;
 }
 
-/* In the cell's mount namespace: whoever enters it later stands on the uppermost root. */
-static int put_up(const struct cell *cell, const struct base *base, const int *trees, struct err *err)
-{
-    return attach_over(cell->bare_root, trees[0], err) < 0 ||
-                   move_attachments(cell->bare_root, trees[0], err) < ATTACHMENTS ||
-                   attach_volumes(base, trees[0], trees, err) < 0
-               ? -1
-               : 0;
-}
-
-int root_put_up(const struct cell *cell, const struct base *base, const int *trees, struct err *err)
-{
-    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
-        return err_system(err, errno, "enter mount namespace", "/");
-    }
-    int result = put_up(cell, base, trees, err);
-    root_back_to_own_namespace();
-    return result;
-}
-
-/* ---- from one root to another, under running processes ---- */
+/* ---- from one root to another: whoever stands on the old one stands on the new one then ---- */
 
 /* In the cell's mount namespace. */
 static int switch_roots(const struct base *base, const int *from, const int *to, struct err *err)
@@ -278,6 +258,19 @@ static int switch_roots(const struct base *base, const int *from, const int *to,
     move_attachments(to[0], from[0], &ignored);
     take_off(to[0]);
     return -1;
+}
+
+int root_put_up(const struct cell *cell, const struct base *base, const int *trees, struct err *err)
+{
+    if (setns(cell->mount_ns, CLONE_NEWNS) < 0) {
+        return err_system(err, errno, "enter mount namespace", "/");
+    }
+    int result = switch_roots(base, &cell->bare_root, trees, err);
+    if (result == 0) {
+        take_off(cell->bare_root);
+    }
+    root_back_to_own_namespace();
+    return result;
 }
 
 int root_switch(const struct cell *cell, const struct base *base, const int *from, const int *to,

@@ -13,6 +13,7 @@
 #include "lineage.h"
 #include "process.h"
 #include "server.h"
+#include "spare.h"
 #include "tree.h"
 
 struct sandbox *sandboxes;
@@ -169,6 +170,7 @@ void sandbox_init_ended(struct child *child, const siginfo_t *info)
     struct out event = {0};
 
     sandbox->dead = true;
+    spares_leave(sandbox);
     if (!sandbox->destroy.asked) {
         char reason[96];
         snprintf(reason, sizeof reason, "its init ended (%s %d)",
@@ -195,6 +197,7 @@ int op_sandbox_destroy(struct request *request, struct err *err)
         return err_set(err, ERR_DEAD, "%s is being destroyed", sandbox->id);
     }
     sandbox->destroy.asked = true;
+    spares_leave(sandbox);
     sandbox->destroy.remove = remove;
     sandbox->destroy.reply_to = request->reply_to;
     files_close_of(sandbox);
@@ -225,6 +228,7 @@ int op_sandbox_stats(struct request *request, struct err *err)
         return -1;
     }
     cgroup_read(&sandbox->cgroup, &stats);
+    stats.processes -= stats.processes < 0 ? 0 : spares_standing(sandbox);
     out_known(&request->ok, "memoryBytes", stats.memory_bytes);
     out_known(&request->ok, "processes", stats.processes);
     out_known(&request->ok, "cpuUsec", stats.cpu_usec);

@@ -11,6 +11,8 @@
 #include "loop.h"
 
 #define READ_CHUNK (64 * 1024)
+/* Who was answered may ask for the next thing. */
+#define REST_MS 5
 
 static const struct op ops[] = {
     {"hello", op_hello},
@@ -201,6 +203,7 @@ static int run_op(op_function *run, struct request *request, struct err *err)
     fault_ask(fault);
     int result = run(request, err);
     fault_ask(NULL);
+    loop_rest(REST_MS);
     return result;
 }
 

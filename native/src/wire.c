@@ -120,6 +120,14 @@ static bool is_simple(item value)
     return cbor_isa_float_ctrl(value) && cbor_float_get_width(value) == CBOR_FLOAT_0;
 }
 
+void out_key_map(struct out *out, const char *key, const struct out *inside)
+{
+    out_text(out, key);
+    out_map(out);
+    out_raw(out, inside->data, inside->len);
+    out_end(out);
+}
+
 item item_get(item map, const char *key)
 {
     size_t count = cbor_map_size(map), key_len = strlen(key);

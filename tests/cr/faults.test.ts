@@ -22,12 +22,12 @@ const RESTLESS = ['shell.py', 'zombies.py']
 
 const CAPTURE = stepsOf('checkpoint', 'capture')
 const TEMPLATE = stepsOf('template', 'content')
-const REVIVE = stepsOf('create', 'birth', 'fill', 'revive')
+const REVIVE = stepsOf('create', 'rollback', 'birth', 'fill', 'revive')
 
 /** As the engine names them. */
 function stepsOf(...files: string[]): string[] {
   const pattern =
-    /^ {4}\{"([a-z ]+)", \w+, \w+\},$|\*step = "([a-z ]+)"|\b(?:done|fault_at|check_fault)\([^"{;?]*?"([a-z ]+)"/gm
+    /^ {4}\{"([a-z ]+)", \w+, \w+\},$|\*step = "([a-z ]+)"|\b(?:done|fault_at|fault_check)\([^"{;?]*?"([a-z ]+)"/gm
   const names = files.flatMap((file) =>
     [...source(`native/src/${file}.c`).matchAll(pattern)].map(([, a, b, c]) => a ?? b ?? c ?? ''),
   )

@@ -78,7 +78,7 @@ interface Cost {
 }
 
 function costOf(family: Family, { memoryBytes }: Checkpoint): Cost {
-  const standing = family.standing(new Set())
+  const standing = family.templates()
   const [youngest = { pid: 0 }] = standing.filter(
     ({ inner }) => inner === Math.max(...standing.map((s) => s.inner)),
   )
@@ -106,7 +106,7 @@ it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, { tim
     checkpoints.push(checkpoint)
     if (i >= 35 && i < CHECKPOINTS - 30) continue
     await expect
-      .poll(() => family.standing(new Set()).length, { interval: 5, timeout: 10_000 })
+      .poll(() => family.templates().length, { interval: 5, timeout: 10_000 })
       .toBe(checkpoint.processes * checkpoints.length)
     costs.push(costOf(family, checkpoint))
   }
@@ -151,7 +151,7 @@ it('templates end with their checkpoints', async () => {
     checkpoints.push(await box.checkpoint())
   }
   const processes = checkpoints[0]?.processes ?? 0
-  const standing = (): number => family.standing(new Set()).length
+  const standing = (): number => family.templates().length
   await expect.poll(standing).toBe(processes * checkpoints.length)
   const kept = checkpoints.filter((_, index) => index % 3 === 1)
   for (const checkpoint of checkpoints) if (!kept.includes(checkpoint)) await checkpoint.delete()

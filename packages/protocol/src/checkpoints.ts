@@ -107,6 +107,9 @@ export const Forked = Type.Object({
       'How many processes the state had that cannot be brought back, because the engine that held them has ended.',
   }),
   ms: Type.Number({ description: 'Milliseconds from request to sandboxes that all take commands.' }),
+  timings: Type.Record(Type.String(), Type.Number(), {
+    description: 'Milliseconds of the engine’s work by step, all sandboxes together.',
+  }),
 })
 export type Forked = Static<typeof Forked>
 

@@ -59,7 +59,7 @@ def look():
         seen[f"{pid} name"] = status["Name"]
         seen[f"{pid} parent, tracer, ids"] = [status[key] for key in ("PPid", "TracerPid", "NSpid", "Uid")]
         seen[f"{pid} children"] = read(f"/proc/{pid}/task/{pid}/children").split()
-        seen[f"{pid} cgroup"] = re.sub(r"sb-\w+", "", read(f"/proc/{pid}/cgroup"))
+        seen[f"{pid} cgroup"] = re.sub(r"(sb|spare)-[\w-]+", "", read(f"/proc/{pid}/cgroup"))
         seen[f"{pid} runs what it can write"] = " rwxp " in read(f"/proc/{pid}/maps")
         if int(pid) != FIRST:
             seen[f"{pid} descriptors"] = descriptors(pid)

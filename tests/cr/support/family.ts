@@ -41,7 +41,15 @@ export class Family {
       .flatMap(relative)
   }
 
-  /** Templates, and processes that are being made. */
+  templates(): Relative[] {
+    const holder = allPids().find(
+      (pid) => Number(field(pid, 'PPid')) === this.engine && field(pid, 'Name') === 'deltabox-pool',
+    )
+    const [pool] = relative(holder ?? 0)
+    return this.standing(new Set()).filter(({ namespace }) => namespace === pool?.namespace)
+  }
+
+  /** Templates, processes that are being made, and those that are made ahead of need. */
   standing(live: ReadonlySet<number>): Relative[] {
     return this.members().filter(({ pid, tracer }) => tracer === this.engine && !live.has(pid))
   }

@@ -55,9 +55,24 @@ interface BaseParameters {
   readonly base: string
   /** Made and removed by the engine. */
   readonly dir: string
+  /** Directories whose own directories come and go all the time. */
+  readonly busy: readonly string[]
   readonly source: string
   readonly seed: Seed
   readonly volumes: readonly { readonly path: string; readonly source: string }[]
+}
+
+export interface Limits {
+  readonly memoryBytes?: number
+  readonly pids?: number
+  readonly cpus?: number
+}
+
+/** Of an image, for a rollback of the sandbox or, without one, for new ones. */
+export interface Wanted {
+  readonly image: string
+  readonly sandbox?: string
+  readonly count: number
 }
 
 export interface CreateParameters {
@@ -70,7 +85,7 @@ export interface CreateParameters {
   readonly head: string
   readonly hostname: string
   readonly net: 'none' | 'host'
-  readonly limits: { readonly memoryBytes?: number; readonly pids?: number; readonly cpus?: number }
+  readonly limits: Limits
 }
 
 export interface CheckpointTaken {
@@ -164,7 +179,15 @@ interface AtPath extends InSandbox {
 
 interface Operations {
   hello: Operation<{ version: number }, Hello>
-  'cells.warm': Operation<{ count: number }, { count: number }>
+  /** From now on so many are made ahead of need: cells alone, and those in which an image's processes stand. */
+  'cells.warm': Operation<
+    {
+      count: number
+      images?: readonly Wanted[]
+      limits?: Limits
+    },
+    Nothing
+  >
   'engine.exit': Operation<Nothing, Nothing>
   'base.open': Operation<BaseParameters, { timings: Readonly<Record<string, number>> }>
   'base.close': Operation<{ base: string }, Nothing>

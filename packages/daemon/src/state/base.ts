@@ -42,6 +42,7 @@ async function open(
     const { timings } = await family.client.request('base.open', {
       base: family.id,
       dir: state.families.baseDirectory(family.id),
+      busy: state.families.busyDirectories(family.id),
       source,
       seed: plan ?? (await planBase(state, setup)),
       volumes: workspace === null ? [] : [{ path: workspace, source: workspace }],

@@ -2,6 +2,7 @@ import { rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { namesIn } from '../deltafs/names-in.js'
 import type { SandboxRow } from './sandbox-table.js'
 
 const BUSY_TIMEOUT_MS = 5000
@@ -16,7 +17,7 @@ export async function removeCgroups(log: Logger, directories: readonly string[])
   }
 }
 
-/** What is left beside those of sandboxes when their engine was killed: one for what they were forked from. */
+/** What is left beside those of sandboxes when their engine was killed: for what they were forked from, and for spares. */
 export async function removePoolCgroups(
   log: Logger,
   sandboxes: readonly Pick<SandboxRow, 'cgroups'>[],
@@ -25,10 +26,14 @@ export async function removePoolCgroups(
   const parents = new Set(
     sandboxes.flatMap(({ cgroups }) => cgroups.map((directory) => path.dirname(directory))),
   )
-  await removeCgroups(
-    log,
-    [...parents].map((parent) => path.join(parent, `pool-${uidBase}`)),
-  )
+  for (const parent of parents) {
+    const names = await namesIn(parent)
+    const left = names.filter((name) => name === `pool-${uidBase}` || name.startsWith(`spare-${uidBase}-`))
+    await removeCgroups(
+      log,
+      left.map((name) => path.join(parent, name)),
+    )
+  }
 }
 
 /** Processes that were killed keep it busy until the kernel is done with them. */

@@ -45,6 +45,11 @@ export interface Origin {
   readonly inMemory: boolean
 }
 
+/** What the engine brings its processes back from; null where it has none. */
+export function imageOf({ inMemory, checkpoint }: Pick<Origin, 'inMemory' | 'checkpoint'>): string | null {
+  return inMemory ? checkpoint : null
+}
+
 /** For a fork: the caller has its turn with the sandbox. Where nothing changed, the checkpoint it stands on will do. */
 export async function freezeForFork(state: State, sandbox: SandboxRow): Promise<Origin> {
   const { family, checkpoint } = sandbox
@@ -151,7 +156,7 @@ function register(
   })
   state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
   state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
-  state.warmCells.mayBeUsed(state.families.get(sandbox.family), sandbox)
+  state.spares.mayBeUsed(state.families.get(sandbox.family), sandbox, row)
   if (!taken.head) return row
   state.upkeep.frozen(sandbox.head)
   setImmediate(() => state.merges.consider(sandbox.family, sandbox.head))

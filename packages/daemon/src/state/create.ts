@@ -4,7 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { type CreatedSandbox, type CreateSandbox, DeltaBoxError, type ErrorCode } from '@deltabox/protocol'
 import { EngineError } from '../engine/client.js'
-import type { CreateParameters, Ok, Seed } from '../engine/messages.js'
+import type { CreateParameters, Limits, Ok, Seed } from '../engine/messages.js'
 import { openBase, planBase } from './base.js'
 import { explain } from './engine-errors.js'
 import type { Family } from './families.js'
@@ -164,7 +164,7 @@ export function parametersOf(
   { id, setup }: Pick<NewSandbox, 'id' | 'setup'>,
   head: Pick<LayerRow, 'id' | 'family' | 'parent'>,
 ): CreateParameters {
-  const { hostname, net, memoryBytes, pids, cpus } = setup
+  const { hostname, net } = setup
   return {
     sandbox: id,
     base: head.family,
@@ -173,11 +173,19 @@ export function parametersOf(
     head: state.layers.directory(head),
     hostname,
     net,
-    limits: {
-      ...(memoryBytes === null ? {} : { memoryBytes }),
-      ...(pids === null ? {} : { pids }),
-      ...(cpus === null ? {} : { cpus }),
-    },
+    limits: limitsOf(setup),
+  }
+}
+
+export function limitsOf({
+  memoryBytes,
+  pids,
+  cpus,
+}: Pick<FamilySetup, 'memoryBytes' | 'pids' | 'cpus'>): Limits {
+  return {
+    ...(memoryBytes === null ? {} : { memoryBytes }),
+    ...(pids === null ? {} : { pids }),
+    ...(cpus === null ? {} : { cpus }),
   }
 }
 

@@ -84,6 +84,11 @@ export class Families {
     return path.join(this.directory(id), 'sandboxes', sandbox)
   }
 
+  /** Of its layers and of its sandboxes. */
+  busyDirectories(id: string): string[] {
+    return [this.#layerStore.allOf(id), path.join(this.directory(id), 'sandboxes')]
+  }
+
   /** Where the engine keeps what the family's sandboxes start from mounted, in its own mount namespace. */
   baseDirectory(id: string): string {
     return path.join(this.directory(id), 'base')

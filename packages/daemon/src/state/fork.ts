@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { DeltaBoxError, type Fork, type Forked } from '@deltabox/protocol'
 import { openBase } from './base.js'
 import { bringBack } from './bring-back.js'
-import { freezeForFork, type Origin } from './checkpoint.js'
+import { freezeForFork, imageOf, type Origin } from './checkpoint.js'
 import { findCheckpoint, leaveCheckpoint, lostOf } from './checkpoints.js'
 import { parametersOf } from './create.js'
 import { unmake } from './destroy.js'
@@ -14,7 +14,7 @@ import { newSandboxId } from './ids.js'
 import type { NewLayer } from './layer-table.js'
 import { findSandbox, getSandbox, labelOf } from './sandboxes.js'
 import type { State } from './state.js'
-import { rounded } from './timings.js'
+import { milliseconds, rounded } from './timings.js'
 
 /** As it is now: the state is taken in its turn, the new ones are made while it goes on. */
 export async function forkSandbox(state: State, reference: string, request: Fork): Promise<Forked> {
@@ -78,7 +78,8 @@ async function makeAll(
       await openBase(state, family)
       const results = await Promise.allSettled(all.map((child) => makeOne(state, family, child, origin)))
       const setup = state.store.families.get(family.id)?.setup
-      if (setup) state.warmCells.used(family, setup, all.length)
+      const image = imageOf(origin)
+      if (setup) state.spares.used(family, setup, image === null ? null : { image }, all.length)
       return results
     })
     .catch((error): PromiseSettledResult<Made>[] => all.map(() => ({ status: 'rejected', reason: error })))
@@ -91,24 +92,24 @@ async function makeAll(
 interface Made {
   readonly id: string
   readonly cgroups: readonly string[]
+  readonly timings: Readonly<Record<string, number>>
 }
 
-async function makeOne(
-  state: State,
-  family: Family,
-  { id, head }: Child,
-  { inMemory, checkpoint }: Origin,
-): Promise<Made> {
+async function makeOne(state: State, family: Family, { id, head }: Child, origin: Origin): Promise<Made> {
   const row = state.store.sandboxes.get(id)
   if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
   try {
     state.layers.make(head)
     await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
-    const image = inMemory && checkpoint !== null ? { image: checkpoint } : {}
-    const parameters = { ...parametersOf(state, { id, setup: row }, head), ...image }
-    const { cgroups, processes } = await family.client.request('sandbox.create', parameters)
+    const { checkpoint } = origin
+    const image = imageOf(origin)
+    const parameters = {
+      ...parametersOf(state, { id, setup: row }, head),
+      ...(image === null ? {} : { image }),
+    }
+    const { cgroups, processes, timings } = await family.client.request('sandbox.create', parameters)
     if (checkpoint !== null) bringBack(state, id, checkpoint, processes)
-    return { id, cgroups }
+    return { id, cgroups, timings }
   } catch (error) {
     throw explain(error, 'sandbox.create', `make sandbox ${id}`)
   }
@@ -165,5 +166,14 @@ function report(
     state.events.emit({ type: 'sandbox.created', sandbox })
     state.events.emit({ type: 'sandbox.forked', sandbox, ...(checkpoint === null ? {} : { checkpoint }) })
   }
-  return { sandboxes, lost: lostOf(origin), ms: rounded(ms) }
+  return { sandboxes, lost: lostOf(origin), ms: rounded(ms), timings: milliseconds(sum(made)) }
+}
+
+function sum(made: readonly PromiseSettledResult<Made>[]): Record<string, number> {
+  const all: Record<string, number> = {}
+  for (const result of made) {
+    if (result.status !== 'fulfilled') continue
+    for (const [step, usec] of Object.entries(result.value.timings)) all[step] = (all[step] ?? 0) + usec
+  }
+  return all
 }

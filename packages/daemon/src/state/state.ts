@@ -12,8 +12,8 @@ import { Merges } from './merges.js'
 import { Metrics } from './metrics.js'
 import { RunningProcesses } from './running-process.js'
 import { Serial } from './serial.js'
+import { Spares } from './spares.js'
 import type { Store } from './store.js'
-import { WarmCells } from './warm-cells.js'
 
 export interface State {
   readonly config: Config
@@ -26,7 +26,7 @@ export interface State {
   readonly layers: Layers
   readonly upkeep: LayerUpkeep
   readonly merges: Merges
-  readonly warmCells: WarmCells
+  readonly spares: Spares
   readonly running: RunningProcesses
   readonly serial: Serial
   readonly startedAt: Date
@@ -58,7 +58,7 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
     layers,
     upkeep,
     merges: new Merges({ config, log, store, families, layers, upkeep }),
-    warmCells: new WarmCells(log),
+    spares: new Spares(log),
     running: new RunningProcesses(),
     serial: new Serial(),
     startedAt: new Date(),

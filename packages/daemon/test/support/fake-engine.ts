@@ -11,8 +11,8 @@ import { Merges } from '../../src/state/merges.js'
 import { Metrics } from '../../src/state/metrics.js'
 import { RunningProcesses } from '../../src/state/running-process.js'
 import { Serial } from '../../src/state/serial.js'
+import { Spares } from '../../src/state/spares.js'
 import type { State } from '../../src/state/state.js'
-import { WarmCells } from '../../src/state/warm-cells.js'
 import { FAMILY, type TemporaryStore, temporaryStore } from './temporary-store.js'
 
 type Answers = {
@@ -43,7 +43,7 @@ class FakeEngine {
       return { initPid: 1, stopped: 3, revived: 1, processes: [], timings: {} }
     },
     'image.drop': () => ({}),
-    'cells.warm': ({ count }) => ({ count }),
+    'cells.warm': () => ({}),
     'layer.sync': () => ({}),
     'layer.measure': () => ({ bytes: 4096, files: 1 }),
     'layers.merge': ({ into }) => {
@@ -109,7 +109,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   const state = {
     ...parts,
     metrics: new Metrics(() => ({})),
-    warmCells: new WarmCells(log),
+    spares: new Spares(log),
     running: new RunningProcesses(),
     serial: new Serial(),
     stopping: new AbortController(),

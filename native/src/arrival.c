@@ -1,0 +1,116 @@
+#include "arrival.h"
+
+#include "fd.h"
+#include "lineage.h"
+#include "spare.h"
+
+int arg_image(item args, struct image **image, struct err *err)
+{
+    cleanup_free char *id = NULL;
+
+    *image = NULL;
+    if (arg_optional_string(args, "image", &id, err) < 0) {
+        return -1;
+    }
+    if (!id) {
+        return 0;
+    }
+    *image = image_find(id);
+    return *image ? image_complete(*image, err) : err_set(err, ERR_NO_IMAGE, "there is no image %s", id);
+}
+
+static int end_for(void *owner, const char *process, int stream)
+{
+    return stdio_end_of(owner, process, stream);
+}
+
+static int terminal_for(void *owner, const char *process, int master)
+{
+    return stdio_take_terminal(owner, process, master);
+}
+
+/* What they stand on; before the files are there without trees. */
+static struct stage stage_of(struct arrival *arrival, const struct cgroup *cgroup, const int *trees)
+{
+    return (struct stage){.cell = arrival->cell,
+                          .cgroup = arrival->has_cgroup ? &arrival->cgroup : cgroup,
+                          .trees = trees,
+                          .stdio = end_for,
+                          .terminal = terminal_for,
+                          .owner = &arrival->stdio};
+}
+
+int arrival_begin(struct arrival *arrival, const struct image *image, bool host_net,
+                  const struct cgroup *cgroup, struct err *err)
+{
+    if (cell_take(&arrival->cell, host_net, err) < 0) {
+        return -1;
+    }
+    const struct stage stage = stage_of(arrival, cgroup, NULL);
+    if (image && revive_begin(&arrival->revival, image, &stage, err) < 0) {
+        arrival_undo(arrival);
+        return -1;
+    }
+    return 0;
+}
+
+bool arrival_lives(const struct arrival *arrival)
+{
+    return arrival->cell->init.pid > 0 && revival_lives(&arrival->revival);
+}
+
+int arrival_complete(struct arrival *arrival, const struct sandbox *sandbox, const int *trees,
+                     struct err *err)
+{
+    const struct stage stage = stage_of(arrival, &sandbox->cgroup, trees);
+
+    return arrival->revival.image ? revive_complete(&arrival->revival, &stage, err) : 0;
+}
+
+void arrival_undo(struct arrival *arrival)
+{
+    revival_end(&arrival->revival);
+    stdio_free(&arrival->stdio);
+    cell_destroy(arrival->cell);
+    free(arrival->cell);
+    arrival->cell = NULL;
+    if (arrival->has_cgroup) {
+        cgroup_remove(&arrival->cgroup);
+        arrival->has_cgroup = false;
+    }
+}
+
+static void attach_command(struct arrival *arrival, struct sandbox *sandbox,
+                           const struct image_process *image, pid_t pid, struct out *ok)
+{
+    struct err err = {0};
+    const struct process *process =
+        process_reattach(sandbox, arrival->stdio, image->api_id, image->pid, pid, &err);
+
+    if (process) {
+        process_describe(process, ok);
+    } else {
+        log_line("%s: %s: %s", sandbox->id, image->api_id, err.message);
+    }
+}
+
+void arrival_let_go(struct arrival *arrival, struct sandbox *sandbox, struct out *ok)
+{
+    struct revival *revival = &arrival->revival;
+
+    out_key_uint(ok, "revived", revival->count);
+    out_text(ok, "processes");
+    out_list(ok);
+    for (size_t i = 0; i < revival->count; i++) {
+        struct revived *revived = &revival->processes[i];
+        const pid_t pid = revived->puppet.subject.pid;
+        lineage_begin(sandbox, pid, revival->image->id, revived->image->pid, fd_steal(&revived->watch));
+        if (revived->image->api_id[0]) {
+            attach_command(arrival, sandbox, revived->image, pid, ok);
+        }
+    }
+    out_end(ok);
+    revival_go(revival);
+    revival_end(revival);
+    stdio_free(&arrival->stdio);
+}
