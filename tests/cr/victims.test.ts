@@ -1,6 +1,6 @@
 /** Programs that check themselves after rollbacks and in forks: one for each thing that comes back. */
 import { readdirSync } from 'node:fs'
-import { Client, Sandbox } from 'deltabox'
+import { Client, Sandbox, type SandboxInfo } from 'deltabox'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TestDaemon } from '../e2e/support/daemon.js'
 import { Victim } from './support/victim.js'
@@ -19,6 +19,22 @@ beforeAll(async () => {
 afterAll(async () => {
   await daemon.clean()
 })
+
+type Timings = Readonly<Record<string, number>>
+
+/** Nothing was forked: the processes had stood in a cell already. */
+function stoodReady({ fork }: Timings): boolean {
+  return fork === 0
+}
+
+function forked(checkpoint: string, count: number): Promise<{ sandboxes: SandboxInfo[]; timings: Timings }> {
+  return client.json({ method: 'POST', path: `/v1/checkpoints/${checkpoint}/fork`, json: { count } })
+}
+
+/** Engines make ready what they have time for. */
+async function expectSoon(attempt: () => Promise<boolean>): Promise<void> {
+  await expect.poll(attempt, { interval: 20, timeout: 10_000 }).toBe(true)
+}
 
 describe.each(victims)('%s', (file) => {
   it('is as it was after rollbacks', async () => {
@@ -46,6 +62,31 @@ describe.each(victims)('%s', (file) => {
     await copies[1]?.verify()
     await copies[2]?.verify()
     for (const kid of [...kids, box]) await kid.kill({ checkpoints: true })
+  })
+
+  it('is as it was when it had stood ready', async () => {
+    const box = await Sandbox.create({ client })
+    const victim = await Victim.start(box, file)
+    const checkpoint = await box.checkpoint()
+    await box.rollback(checkpoint)
+    await expectSoon(async () => {
+      await victim.change()
+      const { timings } = await box.rollback(checkpoint)
+      await victim.verify()
+      return stoodReady(timings)
+    })
+    await expectSoon(async () => {
+      const { sandboxes, timings } = await forked(checkpoint.id, 2)
+      for (const { id } of sandboxes) {
+        const kid = await Sandbox.connect(id, { client })
+        const copy = await victim.in(kid)
+        await copy.verify()
+        await copy.change()
+        await kid.kill()
+      }
+      return stoodReady(timings)
+    })
+    await box.kill({ checkpoints: true })
   })
 
   it(`is as it was through ${ROUNDS} rounds`, async () => {

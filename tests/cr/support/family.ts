@@ -20,7 +20,7 @@ export interface Relative {
 
 export class Family {
   readonly engine: number
-  readonly #firstUid: number
+  readonly firstUid: number
 
   /** That of a sandbox which lives. */
   constructor(daemon: TestDaemon, sandbox: string) {
@@ -30,23 +30,33 @@ export class Family {
     )
     this.engine = enginesOf(daemon).get(name ?? '') ?? 0
     const [child] = allPids().filter((pid) => Number(field(pid, 'PPid')) === this.engine && uidOf(pid) > 0)
-    this.#firstUid = uidOf(child ?? 0) - (uidOf(child ?? 0) % ID_RANGE)
+    this.firstUid = uidOf(child ?? 0) - (uidOf(child ?? 0) % ID_RANGE)
   }
 
   /** Without those that have ended and only wait for somebody to ask how. */
   members(): Relative[] {
     return allPids()
-      .filter((pid) => uidOf(pid) >= this.#firstUid && uidOf(pid) < this.#firstUid + ID_RANGE)
+      .filter((pid) => uidOf(pid) >= this.firstUid && uidOf(pid) < this.firstUid + ID_RANGE)
       .filter((pid) => !field(pid, 'State').startsWith('Z'))
       .flatMap(relative)
   }
 
   templates(): Relative[] {
+    const pool = this.#pool()
+    return this.standing(new Set()).filter(({ namespace }) => namespace === pool)
+  }
+
+  /** What is made ahead of need, while nothing else is made. */
+  spares(): Relative[] {
+    const pool = this.#pool()
+    return this.standing(new Set()).filter(({ namespace }) => namespace !== pool)
+  }
+
+  #pool(): string | undefined {
     const holder = allPids().find(
       (pid) => Number(field(pid, 'PPid')) === this.engine && field(pid, 'Name') === 'deltabox-pool',
     )
-    const [pool] = relative(holder ?? 0)
-    return this.standing(new Set()).filter(({ namespace }) => namespace === pool?.namespace)
+    return relative(holder ?? 0)[0]?.namespace
   }
 
   /** Templates, processes that are being made, and those that are made ahead of need. */

@@ -156,7 +156,8 @@ function register(
   })
   state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
   state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
-  state.spares.mayBeUsed(state.families.get(sandbox.family), sandbox, row)
+  // Whoever asked is answered first.
+  setImmediate(() => state.spares.mayBeUsed(state.families.get(sandbox.family), sandbox, row))
   if (!taken.head) return row
   state.upkeep.frozen(sandbox.head)
   setImmediate(() => state.merges.consider(sandbox.family, sandbox.head))

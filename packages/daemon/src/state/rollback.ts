@@ -24,10 +24,13 @@ export function rollbackSandbox(
     refuseStranger(sandbox, checkpoint)
     const { stopped, revived, timings } = await standOn(state, sandbox, checkpoint)
     const ms = performance.now() - started
-    const spare = checkpoint.inMemory ? { image: checkpoint.id, sandbox: id } : null
-    state.spares.used(state.families.get(sandbox.family), sandbox, spare, 1)
-    state.metrics.rollbackSeconds.observe(ms / 1000)
-    state.log.info({ sandbox: id, checkpoint: checkpoint.id, ms, stopped }, 'sandbox rolled back')
+    // Whoever asked is answered first.
+    setImmediate(() => {
+      const spare = checkpoint.inMemory ? { image: checkpoint.id, sandbox: id } : null
+      state.spares.used(state.families.get(sandbox.family), sandbox, spare, 1)
+      state.metrics.rollbackSeconds.observe(ms / 1000)
+      state.log.info({ sandbox: id, checkpoint: checkpoint.id, ms, stopped }, 'sandbox rolled back')
+    })
     state.events.emit({ type: 'sandbox.rolled-back', sandbox: id, checkpoint: checkpoint.id })
     return {
       sandbox: id,
