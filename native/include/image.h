@@ -55,9 +55,10 @@ struct memory {
     size_t area_count;
     struct area_file *files;
     size_t file_count;
-    struct ranges own;   /* pages with a content of their own */
-    struct ranges fresh; /* those of them that the template it grows from did not have */
-    struct ranges gone;  /* what that has and the process no longer */
+    struct ranges own;    /* pages with a content of their own */
+    struct ranges guards; /* of which none may be touched (MADV_GUARD_INSTALL) */
+    struct ranges fresh;  /* those of them that the template it grows from did not have */
+    struct ranges gone;   /* what that has and the process no longer */
     bool grows;
     uint8_t *bytes; /* of what is fresh, one after the other, until the template is built */
     size_t byte_count;
@@ -179,7 +180,8 @@ struct image_process {
     pid_t pid, parent, group, session; /* parent 0: the engine, 1: the cell's init */
     int exit_signal;                   /* for the parent */
     int stop_signal;                   /* 0: it is not stopped */
-    bool stop_is_news;                 /* the parent has not waited for the stop */
+    bool stop_is_news;                 /* the parent has not waited for the stop, */
+    bool going_on_is_news;             /* or for its going on */
     char command[16];
     char api_id[ID_MAX + 1]; /* of one that was started through the API */
     struct image_thread *threads;

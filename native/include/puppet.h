@@ -36,6 +36,8 @@ int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, b
 int puppet_exit(struct puppet *puppet, int status);
 /* Its process is stopped by that signal, and goes on making calls until it is let go. 0 or -errno. */
 int puppet_stop(struct puppet *puppet, int signal);
+/* After that: it goes on, as its parent may be told. 0 or -errno. */
+int puppet_go_on(struct puppet *puppet);
 /* Kills it and waits for its end; harmless on one that is not there. */
 void puppet_end(struct puppet *puppet);
 /* Waits for the first stop of what a puppet has made. 0 or -errno. */

@@ -11,6 +11,9 @@ int remap_clear(struct inject *inject, const struct memory *before, const struct
 /* Maps what is not in `kept`; `files`: the numbers that the memory's files have inside. */
 int remap_map(struct inject *inject, const struct memory *memory, const struct ranges *kept,
               const int *files);
+/* Makes the memory's guard regions; `before`: what it had in `kept`, or NULL. */
+int remap_guard(struct inject *inject, const struct memory *before, const struct memory *memory,
+                const struct ranges *kept);
 /* Gives what both have in common the access it has in `memory`. */
 int remap_protect(struct inject *inject, const struct memory *before, const struct memory *memory);
 

@@ -341,11 +341,14 @@ static int stop(struct revival *revival, const struct member *member)
     const int signal = process->stop_is_news ? process->stop_signal : SIGSTOP;
     int result = puppet_stop(puppet_of(revival, member), signal);
 
+    if (result == 0 && process->going_on_is_news) {
+        result = puppet_go_on(puppet_of(revival, member));
+    }
     if (result < 0 || !parent) {
         return result;
     }
     struct puppet *puppet = puppet_of(revival, parent);
-    if (!process->stop_is_news) {
+    if (process->stop_signal && !process->stop_is_news) {
         inject_add(&puppet->inject, SYS_wait4, (uint64_t)member->pid, 0, WUNTRACED | WNOHANG | __WALL, 0, 0,
                    0);
         result = inject_run_clear(&puppet->inject);
@@ -422,7 +425,7 @@ int births(struct revival *revival, const struct stage *stage, struct err *err)
     }
     for (size_t i = 0; i < family->count; i++) {
         const struct member *member = &family->members[i];
-        if (member->process && member->process->stop_signal &&
+        if (member->process && (member->process->stop_signal || member->process->going_on_is_news) &&
             ((result = stop(revival, member)) < 0 || (result = fault_at("stop")) < 0)) {
             return failed(member, result, "stop", err);
         }

@@ -322,8 +322,9 @@ static int fill(struct fill *this, const char **step)
     *step = "map memory";
     if ((result = bring_files(this)) < 0 ||
         (result = template_set_map(this->inject, this->memory, this->program)) < 0 ||
-        (result = map_areas(this)) < 0 || (result = close_files(this)) < 0 ||
-        (result = fault_at(*step)) < 0) {
+        (result = map_areas(this)) < 0 ||
+        (result = remap_guard(this->inject, this->has, this->memory, &this->kept)) < 0 ||
+        (result = close_files(this)) < 0 || (result = fault_at(*step)) < 0) {
         return result;
     }
     *step = "fill memory";

@@ -208,23 +208,34 @@ static int add_ended(struct image *image, const struct move *move, const struct 
     return read_zombie(zombie, pid, fields);
 }
 
-/* That one of its children goes on again. */
-static int check_news(struct unit *unit, struct obstacles *obstacles)
+/* Whether there is a child, or this one, that goes on again without having been waited for since. */
+static int goes_on(struct inject *inject, int which, pid_t child)
 {
-    struct inject *inject = unit->inject;
+    const uint64_t at = inject_data(inject);
     siginfo_t info = {0};
 
     inject_clear(inject);
-    inject_add_free(inject, SYS_waitid, P_ALL, 0, inject_data(inject),
+    inject_add_free(inject, SYS_waitid, (uint64_t)which, (uint64_t)child, at,
                     WCONTINUED | WNOHANG | WNOWAIT | __WALL, 0, 0);
-    int result = subject_write(inject->subject, inject_data(inject), &info, sizeof info);
+    int result = subject_write(inject->subject, at, &info, sizeof info);
     result = result < 0 ? result : inject_run_clear(inject);
-    result = result < 0 ? result : subject_read(inject->subject, inject_data(inject), &info, sizeof info);
-    if (result == 0 && info.si_signo == SIGCHLD) {
-        obstacle_add(obstacles, unit->subject, "a child of it", true,
-                     "it was stopped and goes on, and it was not waited for (WCONTINUED) yet");
+    result = result < 0 ? result : subject_read(inject->subject, at, &info, sizeof info);
+    return result < 0 ? result : info.si_signo == SIGCHLD;
+}
+
+static int find_news(struct image *image, const struct kindred *kindred, const struct unit *unit)
+{
+    int result = goes_on(unit->inject, P_ALL, 0);
+
+    for (size_t i = 0; result > 0 && i < kindred->count; i++) {
+        const struct kin *child = &kindred->list[i];
+        if (child->parent == unit->subject->pid) {
+            const int told = goes_on(unit->inject, P_PID, child->unit->subject->inner);
+            image->processes[i].going_on_is_news = told > 0;
+            result = told < 0 ? told : result;
+        }
     }
-    return result;
+    return result < 0 ? result : 0;
 }
 
 /* The kernel lists the children of each thread by themselves. */
@@ -259,7 +270,7 @@ static int find_ended(struct image *image, const struct kindred *kindred, const 
 
     for (size_t i = 0; i < kindred->count; i++) {
         const struct subject *subject = kindred->list[i].unit->subject;
-        result = result < 0 ? result : check_news(kindred->list[i].unit, obstacles);
+        result = result < 0 ? result : find_news(image, kindred, kindred->list[i].unit);
         for (size_t j = 0; result == 0 && j < subject->thread_count; j++) {
             if (!subject->threads[j].gone) {
                 result = look_at_children(image, kindred, move, subject, subject->threads[j].tid, obstacles);

@@ -19,13 +19,17 @@ static int find_own(struct memory *memory, const struct subject *subject, const 
 {
     struct ranges present = {0}, guards = {0}, areas = areas_private(memory);
     int result = pages_own(thread->tid, &present, &guards);
+    struct ranges others = ranges_without(&guards, &areas);
 
     memory->own = ranges_both(&present, &areas);
-    if (guards.count > 0) {
-        obstacle_add(obstacles, subject, "its memory", true, "it has guard regions (MADV_GUARD_INSTALL)");
+    memory->guards = ranges_both(&guards, &areas);
+    if (others.count > 0) {
+        obstacle_add(obstacles, subject, "its memory", true,
+                     "it has guard regions in memory that is shared (MADV_GUARD_INSTALL)");
     }
     ranges_free(&present);
     ranges_free(&guards);
+    ranges_free(&others);
     ranges_free(&areas);
     return result;
 }
@@ -252,5 +256,6 @@ void memory_free(struct memory *memory)
     free(memory->files);
     ranges_free(&memory->fresh);
     ranges_free(&memory->own);
+    ranges_free(&memory->guards);
     *memory = (struct memory){.program = -1};
 }

@@ -264,6 +264,43 @@ int puppet_stop(struct puppet *puppet, int signal)
                : -EPROTO;
 }
 
+/* Runs on to the next stop. */
+static int run_on(struct puppet *puppet, int *status)
+{
+    const pid_t pid = puppet->thread.tid;
+
+    return ptrace(PTRACE_CONT, pid, 0, 0) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0 ? -errno : 0;
+}
+
+static bool stands(int status)
+{
+    return WIFSTOPPED(status) && EVENT_OF(status) == PTRACE_EVENT_STOP;
+}
+
+/* It is told of the end of its stop, then of the signal, which is not let through; and nothing of it runs in between. */
+int puppet_go_on(struct puppet *puppet)
+{
+    const pid_t pid = puppet->thread.tid;
+    const uint64_t none = 0, all = ~(1ULL << (puppet->inject.trap - 1));
+    int status = 0;
+
+    if (ptrace(PTRACE_SETSIGMASK, pid, MASK_BYTES, &none) < 0 || kill(pid, SIGCONT) < 0) {
+        return -errno;
+    }
+    int result = run_on(puppet, &status);
+    if (result == 0 && stands(status)) {
+        result = run_on(puppet, &status);
+    }
+    if (result == 0 && !(WIFSTOPPED(status) && EVENT_OF(status) == 0 && WSTOPSIG(status) == SIGCONT)) {
+        return -EPROTO;
+    }
+    if (result < 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0 || (result = run_on(puppet, &status)) < 0 ||
+        ptrace(PTRACE_SETSIGMASK, pid, MASK_BYTES, &all) < 0) {
+        return result < 0 ? result : -errno;
+    }
+    return stands(status) ? 0 : -EPROTO;
+}
+
 void puppet_end(struct puppet *puppet)
 {
     child_kill_and_wait(&puppet->child);

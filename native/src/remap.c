@@ -100,6 +100,26 @@ int remap_map(struct inject *inject, const struct memory *memory, const struct r
     return result < 0 ? result : inject_run_clear(inject);
 }
 
+/* ---- guards ---- */
+
+#define GUARD_INSTALL 102 /* since Linux 6.13 */
+#define GUARD_REMOVE 103
+
+int remap_guard(struct inject *inject, const struct memory *before, const struct memory *memory,
+                const struct ranges *kept)
+{
+    const struct ranges none = {0};
+    struct ranges had = before ? ranges_both(&before->guards, kept) : none;
+    struct ranges gone = ranges_without(&had, &memory->guards), new = ranges_without(&memory->guards, &had);
+    int result = remap_each(inject, &gone, SYS_madvise, GUARD_REMOVE);
+
+    result = result < 0 ? result : remap_each(inject, &new, SYS_madvise, GUARD_INSTALL);
+    ranges_free(&had);
+    ranges_free(&gone);
+    ranges_free(&new);
+    return result;
+}
+
 /* ---- access ---- */
 
 struct protecting {

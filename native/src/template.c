@@ -28,7 +28,8 @@ struct build {
     size_t own_count;
     int *files; /* the numbers they have inside */
     uint64_t place;
-    struct ranges kept; /* what a copy of an earlier template has already */
+    const struct memory *before; /* of the earlier template that it is a copy of; NULL */
+    struct ranges kept;          /* what a copy of an earlier template has already */
 };
 
 static int done(int result, const char *step, struct err *err)
@@ -102,13 +103,13 @@ static int clear(struct build *this)
 /* ---- areas ---- */
 
 /* Of a template that is a copy of an earlier one: takes away what the process no longer has. */
-static int shrink(const struct build *this, const struct memory *before)
+static int shrink(const struct build *this)
 {
     struct inject *inject = this->inject;
-    int result = remap_clear(inject, before, &this->kept);
+    int result = remap_clear(inject, this->before, &this->kept);
 
     result = result < 0 ? result : remap_each(inject, &this->memory->gone, SYS_madvise, MADV_DONTNEED);
-    return result < 0 ? result : remap_protect(inject, before, this->memory);
+    return result < 0 ? result : remap_protect(inject, this->before, this->memory);
 }
 
 /* ---- pages ---- */
@@ -200,6 +201,8 @@ static int fill(struct build *this, struct err *err)
     return done(bring_files(this, &program), "bring files", err) < 0 ||
                    done(remap_map(this->inject, this->memory, &this->kept, this->files), "map areas", err) <
                        0 ||
+                   done(remap_guard(this->inject, this->before, this->memory, &this->kept), "guard areas",
+                        err) < 0 ||
                    done(template_set_map(this->inject, this->memory, program), "set map", err) < 0 ||
                    done(close_files(this, program), "close files", err) < 0
                ? -1
@@ -234,8 +237,9 @@ static int begin_grown(struct build *this, const struct image_process *origin, s
     if (done(puppet_own_hand(puppet, parent), "make socket", err) < 0) {
         return -1;
     }
-    this->kept = areas_common(&origin->memory, this->memory);
-    return done(shrink(this, &origin->memory), "change memory", err);
+    this->before = &origin->memory;
+    this->kept = areas_common(this->before, this->memory);
+    return done(shrink(this), "change memory", err);
 }
 
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err)

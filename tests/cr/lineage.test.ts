@@ -1,18 +1,14 @@
-/** States that come from states: deep rows of them, long ones, and jumps all over a tree. */
+/** States that come from states: deep rows of them, and long ones. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { type Checkpoint, Client, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { TestDaemon } from '../e2e/support/daemon.js'
-import { Asked } from './support/asked.js'
 import { Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
 import { Victim } from './support/victim.js'
 
 const GENERATIONS = 50
 const CHECKPOINTS = 200
-/** In earnest: 500. */
-const JUMPS = Number(process.env.DELTABOX_TEST_JUMPS ?? 60)
-const SEED = Number(process.env.DELTABOX_TEST_SEED ?? 1)
 
 let daemon: TestDaemon
 let client: Client
@@ -194,55 +190,5 @@ it('what has not changed is not copied again when the checkpoint before is gone'
   }
   await box.rollback(first)
   expect(await ledger.tell()).toBe('0')
-  await box.kill({ checkpoints: true })
-})
-
-interface Node {
-  readonly checkpoint: Checkpoint
-  readonly told: string
-}
-
-/** Numbers below a limit, the same in every run. */
-function drawing(seed: number): (limit: number) => number {
-  let state = seed >>> 0
-  return (limit) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return Math.floor((state / 2 ** 32) * limit)
-  }
-}
-
-it(`is in memory and on disk what it was, after each of ${JUMPS} jumps in a tree`, {
-  timeout: 3_600_000,
-}, async () => {
-  const draw = drawing(SEED)
-  const box = await Sandbox.create({ client })
-  const copied = await box.commands.run(
-    'cp -rL /usr/lib/python3 /srv/repository && find /srv/repository -type f -not -name "*.py" -delete',
-  )
-  expect(copied.stderr).toBe('')
-  await box.files.write('/opt/worker.py', readFileSync(new URL('programs/worker.py', import.meta.url)))
-  const worker = new Asked(await box.commands.start(['python3', '/opt/worker.py'], { stdin: true }))
-  const nodes: Node[] = []
-  const add = async (): Promise<void> => {
-    const told = await worker.ask('tell')
-    nodes.push({ checkpoint: await box.checkpoint(), told })
-  }
-  await add()
-  for (let jump = 0; jump < JUMPS; jump++) {
-    const at = draw(2) === 0 ? nodes.length - 1 - draw(Math.min(5, nodes.length)) : draw(nodes.length)
-    const { checkpoint, told } = nodes[at] as Node
-    const where = `seed ${SEED}, jump ${jump}, to ${at}`
-    if (draw(8) === 0) {
-      const [kid] = await checkpoint.fork(1)
-      if (!kid) throw new Error('no kid')
-      expect(await (await worker.in(kid)).ask('tell'), where).toBe(told)
-      await kid.kill()
-    }
-    await box.rollback(checkpoint)
-    expect(await worker.ask('tell'), where).toBe(told)
-    for (let actions = 1 + draw(3); actions > 0; actions--) await worker.ask('act', draw(2 ** 30))
-    await add()
-    if (nodes.length > 40) await nodes.splice(draw(nodes.length), 1)[0]?.checkpoint.delete()
-  }
   await box.kill({ checkpoints: true })
 })

@@ -45,10 +45,10 @@ const KINDS: Record<string, Kind> = {
     object: /^its memory$/,
     reason: 'it has a memory protection key',
   },
-  'guard regions': {
-    program: 'at = memory(65536); ctypes.memset(at, 1, 65536); call(28, at + 8192, 4096, 102)',
+  'guard regions in memory that is shared': {
+    program: 'at = memory(65536, flags=0x21); ctypes.memset(at, 1, 65536); call(28, at + 8192, 4096, 102)',
     object: /^its memory$/,
-    reason: 'it has guard regions (MADV_GUARD_INSTALL)',
+    reason: 'it has guard regions in memory that is shared (MADV_GUARD_INSTALL)',
   },
   'secret memory': {
     program: 'fd = call(447, 0); os.ftruncate(fd, 4096)',
@@ -90,13 +90,6 @@ poll = select.epoll(); poll.register(reader, select.EPOLLIN | select.EPOLLONESHO
     object: /^descriptor \d+ \(anon_inode:\[eventpoll\]\)$/,
     reason: 'EPOLLONESHOT has disarmed an entry of it, which was not armed again yet',
     passes: true,
-  },
-  'a child that goes on, untold': {
-    program: `
-if (child := os.fork()) == 0: time.sleep(1000)
-os.kill(child, signal.SIGSTOP); os.waitpid(child, os.WUNTRACED); os.kill(child, signal.SIGCONT)`,
-    object: /^a child of it$/,
-    reason: 'it was stopped and goes on, and it was not waited for (WCONTINUED) yet',
   },
   'bytes that nobody has read from a terminal': {
     program: 'master, slave = pty.openpty(); os.write(master, b"a line\\n")',

@@ -7,9 +7,10 @@ import hashlib
 import os
 import random
 import re
+import subprocess
 import sys
 
-ROOT = "/srv/repository"
+ROOT = sys.argv[1]
 
 
 class Worker:
@@ -64,12 +65,18 @@ class Worker:
         for paths in self.names.values():
             paths.discard(path)
 
+    def compile(self, draw):
+        """Runs a program, which leaves something behind."""
+        command = [sys.executable, "-m", "py_compile", self.any(draw)]
+        return subprocess.run(command, capture_output=True, text=True).stderr
+
     def any(self, draw):
         return draw.choice(sorted(self.files))
 
     def act(self, seed):
         draw = random.Random(seed)
-        action = draw.choice((self.view, self.find, self.grep, self.replace, self.create, self.append, self.remove))
+        actions = (self.view, self.find, self.grep, self.replace, self.create, self.append, self.remove, self.compile)
+        action = draw.choice(actions)
         self.history.append((action.__name__, str(action(draw))[:100]))
 
     def in_memory(self):
