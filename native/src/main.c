@@ -4,7 +4,10 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -114,11 +117,40 @@ static void enter_own_mount_namespace(void)
     }
 }
 
-static void ready(void)
+/* Until this engine is gone with all it has made, no other has the same user ids, whichever daemon started it: a name that
+ * is taken, and given back by the kernel. What an engine that was killed has left is gone in a moment. */
+#define CLAIM_TRIES 100
+#define CLAIM_USEC 10000
+
+static bool claim_ids(void)
 {
-    if (write(1, "ready\n", 6) != 6) {
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    const int len = snprintf(name.sun_path + 1, sizeof name.sun_path - 1, "deltabox-ids-%u", engine.uid_base);
+    const socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), tries = 0;
+
+    while (fd >= 0 && bind(fd, (struct sockaddr *)&name, size) < 0) {
+        if (errno != EADDRINUSE) {
+            die("claim user ids: %s", strerror(errno));
+        }
+        if (++tries == CLAIM_TRIES) {
+            return false;
+        }
+        usleep(CLAIM_USEC);
+    }
+    return fd >= 0;
+}
+
+static void say(const char *line)
+{
+    if (write(1, line, strlen(line)) != (ssize_t)strlen(line)) {
         die("nobody waits for this engine");
     }
+}
+
+static void ready(void)
+{
+    say("ready\n");
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0) {
         die("/dev/null: %s", strerror(errno));
@@ -151,6 +183,11 @@ int main(int argc, char **argv)
     children_init();
     cgroup_detect();
     confine_init();
+    if (!claim_ids()) {
+        log_line("the user ids from %u on are another engine's", engine.uid_base);
+        say("taken\n");
+        return 1;
+    }
     if (server_listen(options.socket, &err) < 0) {
         die("listen on %s: %s", options.socket, err.message);
     }

@@ -8,6 +8,7 @@
 
 #include "areas.h"
 #include "fd.h"
+#include "gather.h"
 #include "inject.h"
 #include "pages.h"
 #include "template.h"
@@ -84,9 +85,6 @@ static int find_fresh(struct memory *memory, const struct thread *thread, const 
 
 static int copy_fresh(struct memory *memory, const struct subject *subject)
 {
-    int result = 0;
-    size_t at = 0;
-
     memory->byte_count = ranges_bytes(&memory->fresh);
     if (memory->byte_count == 0) {
         return 0;
@@ -98,12 +96,7 @@ static int copy_fresh(struct memory *memory, const struct subject *subject)
         return -ENOMEM;
     }
     madvise(memory->bytes, memory->byte_count, MADV_HUGEPAGE);
-    for (size_t i = 0; result == 0 && i < memory->fresh.count; i++) {
-        const struct range *range = &memory->fresh.list[i];
-        result = subject_read_pages(subject, range, memory->bytes + at);
-        at += range->end - range->start;
-    }
-    return result;
+    return gather(subject, &memory->fresh, memory->bytes);
 }
 
 /* ---- what the kernel knows of the program ---- */

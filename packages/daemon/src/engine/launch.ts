@@ -9,6 +9,11 @@ const READY_TIMEOUT_MS = 10_000
 const EXIT_TIMEOUT_MS = 10_000
 const EXIT_POLL_MS = 5
 
+/** An engine of another daemon has these user ids. */
+export class IdsTakenError extends Error {
+  override readonly name = 'IdsTakenError'
+}
+
 export interface EngineProgram {
   readonly program: string
   readonly socketPath: string
@@ -39,9 +44,13 @@ export async function launchEngine(spec: EngineProgram): Promise<void> {
     const stdout = child.stdout as Readable
     try {
       await once(child, 'spawn')
-      await firstLine(stdout, 'ready\n')
+      const said = await firstLine(stdout)
+      if (said === 'taken\n')
+        throw new IdsTakenError(`an engine of another daemon has the user ids from ${spec.uidBase} on`)
+      if (said !== 'ready\n') throw new Error(`it said ${JSON.stringify(said)}`)
     } catch (cause) {
       child.kill('SIGKILL')
+      if (cause instanceof IdsTakenError) throw cause
       throw new Error(`${spec.program}: ${await lastWords(spec.logPath, cause)}`, { cause })
     } finally {
       stdout.destroy()
@@ -51,7 +60,7 @@ export async function launchEngine(spec: EngineProgram): Promise<void> {
   }
 }
 
-async function firstLine(stream: Readable, wanted: string): Promise<void> {
+async function firstLine(stream: Readable): Promise<string> {
   const timer = setTimeout(
     () => stream.destroy(new Error('it does not say that it is ready')),
     READY_TIMEOUT_MS,
@@ -60,7 +69,7 @@ async function firstLine(stream: Readable, wanted: string): Promise<void> {
     let said = ''
     for await (const piece of stream) {
       said += String(piece)
-      if (said === wanted) return
+      if (said.endsWith('\n')) return said
     }
     throw new Error(said === '' ? 'it ended' : `it said ${JSON.stringify(said)}`)
   } finally {

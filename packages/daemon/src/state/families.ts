@@ -8,7 +8,7 @@ import type { Config } from '../config.js'
 import type { LayerStore } from '../deltafs/layer-store.js'
 import { removeTree } from '../deltafs/remove-tree.js'
 import { EngineClient, type EngineListener, EngineLostError } from '../engine/client.js'
-import { engineEnded, killEngine, launchEngine, startTicks } from '../engine/launch.js'
+import { engineEnded, IdsTakenError, killEngine, launchEngine, startTicks } from '../engine/launch.js'
 import type { Hello } from '../engine/messages.js'
 import type { Paths } from './data-dir.js'
 import type { FamilyRow } from './family-table.js'
@@ -20,6 +20,7 @@ import type { Store } from './store.js'
 const FIRST_UID = 0x40000000
 const UIDS_PER_FAMILY = 65536
 const SLOTS = 16384
+const MOST_DRAWS = 8
 
 /** A family whose engine runs. */
 export function firstUid(slot: number): number {
@@ -125,7 +126,8 @@ export class Families {
     return family
   }
 
-  async #startNew(): Promise<Family> {
+  /** Daemons do not know of each other's families: a range of ids that proves to be taken is drawn again. */
+  async #startNew(draws = MOST_DRAWS): Promise<Family> {
     const id = newFamilyId()
     const slot = this.#freeSlot()
     this.#store.families.insert(id, slot)
@@ -133,6 +135,7 @@ export class Families {
       return await this.#launch(id, slot)
     } catch (error) {
       await this.#discard(id)
+      if (draws > 1 && (error as Error).cause instanceof IdsTakenError) return await this.#startNew(draws - 1)
       throw error
     }
   }
