@@ -81,6 +81,8 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
            struct err *err);
 /* Whether anybody is in it beside its init. */
 bool sandbox_has_processes(const struct sandbox *sandbox);
+/* Which; the caller frees the list. */
+size_t sandbox_list(const struct sandbox *sandbox, pid_t **list);
 /* NULL: it is none of them. */
 struct subject *freeze_find(const struct frozen *frozen, pid_t pid);
 /* What does not stand (yet) is let go by freeze_release when it does. */

@@ -50,6 +50,12 @@ struct area_file {
     int fd; /* until the template is built */
 };
 
+/* Captured content. */
+struct piece {
+    struct range range;
+    const uint8_t *content;
+};
+
 struct memory {
     struct area *areas;
     size_t area_count;
@@ -60,8 +66,10 @@ struct memory {
     struct ranges fresh;  /* those of them that the template it grows from did not have */
     struct ranges gone;   /* what that has and the process no longer */
     bool grows;
-    uint8_t *bytes; /* of what is fresh, one after the other, until the template is built */
-    size_t byte_count;
+    struct piece *pieces; /* the content of what is fresh, until the template has it: */
+    size_t piece_count;
+    uint8_t *early, *late; /* copied while the process ran, and while it stood still */
+    size_t early_size, late_size;
     struct prctl_mm_map map; /* its pointer to auxv is not used */
     uint8_t auxv[1024];
     size_t auxv_size;

@@ -27,6 +27,10 @@ int lineage_watch_new(struct inject *inject, const struct memory *memory);
  * its lineage ends. */
 void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,
                    const char *image);
+/* Of a frozen one that is watched: what it has written, of which it is noticed from now on when it is written again. Where the
+ * kernel fails to tell, the lineage ends. */
+void lineage_take_written(struct sandbox *sandbox, struct lineage *lineage, pid_t tid,
+                          struct ranges *written);
 /* Those of processes that have ended are forgotten; the templates that its processes have come from are built before it stands still. */
 void lineages_complete(struct sandbox *sandbox);
 /* What has come from an image that goes has come from what that has grown from. */

@@ -1,7 +1,7 @@
 /* The memory of a frozen process: its areas, and the pages of them that are its own. */
 #pragma once
 
-#include "freeze.h"
+#include "ahead.h"
 #include "image.h"
 
 /* The state that a process has come from, with its template. */
@@ -11,8 +11,10 @@ struct origin {
     const struct ranges *more; /* of one that is watched: was written before */
 };
 
-/* `origin` may be NULL. 0, also when something cannot be kept and was said to be an obstacle; -1 with err. What was injected
+/* `origin` and `ahead` may be NULL. 0, also when something cannot be kept and was said to be an obstacle; -1 with err. What was injected
  * at `injected` is left out. */
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                   uint64_t injected, const struct origin *origin, struct obstacles *obstacles,
-                   struct err *err);
+                   uint64_t injected, const struct origin *origin, struct ahead *ahead,
+                   struct obstacles *obstacles, struct err *err);
+/* For content; given back by munmap. NULL when there is none. */
+uint8_t *memory_room(size_t size);

@@ -135,6 +135,7 @@ struct move {
     struct move_tree *trees;
     size_t tree_count;
     struct frozen frozen;
+    struct ahead *ahead; /* not owned */
     struct obstacles obstacles;
     struct unit *units;
     size_t unit_count;

@@ -5,10 +5,19 @@
 
 #include "ranges.h"
 
-/* Pages that belong to processes alone: neither those of files nor the kernel's page of zeros. */
-int pages_own(pid_t pid, struct ranges *own, struct ranges *guards);
-/* Those of them that were written since they were protected, and all that never were. */
-int pages_written(pid_t pid, struct ranges *written);
+struct page_lists {
+    struct ranges
+        own; /* that belong to processes alone: neither those of files nor the kernel's page of zeros */
+    struct ranges
+        written; /* those of them that were written since they were protected, and all that never were */
+    struct ranges guards;
+};
+
+/* Sets the lists. */
+int pages_look(pid_t pid, struct page_lists *lists);
+void page_lists_free(struct page_lists *lists);
+/* Those that can be protected and were written; sets `written`. From here on they are protected. */
+int pages_take_written(pid_t pid, struct ranges *written);
 /* From here on writing is noticed. */
 int pages_protect(pid_t pid);
 /* Those pages in `within` for which both processes have the same page frame. */

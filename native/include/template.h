@@ -7,9 +7,8 @@
 struct template
 {
     struct puppet puppet;
-    size_t filled_ranges; /* how many of the captured ones it has */
+    size_t filled_pieces; /* how many of the captured ones it has */
     uint64_t filled;      /* and so much of the next */
-    size_t filled_bytes;  /* of all */
     bool is_filled;
     struct ranges large; /* pages that may become large ones then */
 };

@@ -151,10 +151,10 @@ static void find_api_id(struct image_process *process, const struct move *move, 
 }
 
 /* What it has in common with the state it came from is not copied. */
-static int capture_memory(struct image_process *process, struct sandbox *sandbox, const struct unit *unit,
+static int capture_memory(struct image_process *process, const struct move *move, const struct unit *unit,
                           struct obstacles *obstacles, struct err *err)
 {
-    const struct lineage *lineage = lineage_of(sandbox, unit->subject->pid);
+    const struct lineage *lineage = lineage_of(move->sandbox, unit->subject->pid);
     const struct image_process *before = lineage_origin(lineage);
     const struct origin origin = {.process = before,
                                   .watched = lineage && lineage->watch >= 0,
@@ -162,7 +162,8 @@ static int capture_memory(struct image_process *process, struct sandbox *sandbox
     const bool has_origin = before && before->template && template_lives(before->template);
 
     if (memory_capture(&process->memory, unit->subject, unit->thread, unit->inject->area,
-                       has_origin ? &origin : NULL, obstacles, err) < 0) {
+                       has_origin ? &origin : NULL, ahead_of(move->ahead, unit->subject->pid), obstacles,
+                       err) < 0) {
         return -1;
     }
     if (has_origin && process->memory.grows) {
@@ -198,8 +199,7 @@ static int capture_process(struct image *image, struct image_process *process, s
     process->pid = subject->inner;
     strcpy(process->command, subject->command);
     find_api_id(process, move, subject->pid);
-    if (capture_memory(process, move->sandbox, unit, obstacles, err) < 0 ||
-        done(subject, 0, "copy memory", err) < 0 ||
+    if (capture_memory(process, move, unit, obstacles, err) < 0 || done(subject, 0, "copy memory", err) < 0 ||
         shared_capture(image, process, move, unit, obstacles, err) < 0 ||
         done(subject, 0, "look at shared memory", err) < 0 ||
         handles_capture(image, process, move, unit, obstacles, err) < 0 ||

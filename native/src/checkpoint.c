@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
+#include "ahead.h"
 #include "capture.h"
 #include "courier.h"
 #include "fault.h"
@@ -28,6 +29,9 @@ struct checkpoint {
     bool switched;
     char *image_id;
     struct image *image;
+    struct ahead *ahead;
+    uint64_t much;     /* so many bytes of a process are copied ahead */
+    uint64_t held_for; /* it was stopped for that, in microseconds */
     uint64_t frozen_at;
     struct out *timings;
 };
@@ -54,6 +58,19 @@ static void unmount_trees(struct checkpoint *this)
 {
     trees_free(this->trees, this->sandbox->base->tree_count);
     this->trees = NULL;
+}
+
+static int copy_ahead(struct checkpoint *this, struct err *err)
+{
+    (void)err;
+    this->ahead = ahead_copy(this->sandbox, this->much, &this->held_for);
+    this->move.ahead = this->ahead;
+    return 0;
+}
+
+static void forget_ahead(struct checkpoint *this)
+{
+    ahead_free(&this->ahead);
 }
 
 static int freeze_all(struct checkpoint *this, struct err *err)
@@ -233,6 +250,7 @@ static const struct step {
     {"make layer", make_layer, unmake_layer},
     {"mount trees", mount_trees, unmount_trees},
     {"scan", scan, NULL},
+    {"copy ahead", copy_ahead, forget_ahead},
     {"freeze", freeze_all, thaw_all},
     {"copy roots", copy_roots, NULL},
     {"collect", collect, NULL},
@@ -307,7 +325,8 @@ static void commit(struct checkpoint *this)
     start = now_usec();
     thaw_all(this);
     out_key_uint(this->timings, "thaw", now_usec() - start);
-    out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at);
+    out_key_uint(this->timings, "blocking", now_usec() - this->frozen_at + this->held_for);
+    forget_ahead(this);
     held_release(&this->move, this->trees[0]);
     move_forget(&this->move);
     trees_free(sandbox->trees, sandbox->base->tree_count);
@@ -409,7 +428,7 @@ static void reply_image(struct checkpoint *this, struct out *ok)
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < image->process_count; i++) {
-        bytes += image->processes[i].memory.byte_count;
+        bytes += ranges_bytes(&image->processes[i].memory.fresh);
     }
     out_key_uint(ok, "processes", image->process_count);
     out_key_uint(ok, "memoryBytes", bytes);
@@ -462,6 +481,7 @@ static int parse(struct checkpoint *this, item args, struct err *err)
 
     if (arg_string(args, "head", &this->head, err) < 0 ||
         arg_string(args, "image", &this->image_id, err) < 0 ||
+        arg_uint(args, "much", UINT64_MAX, &this->much, err) < 0 ||
         (merged && arg_chain(args, "layers", &below, err) < 0)) {
         return -1;
     }

@@ -19,69 +19,63 @@ static int done(int result, const char *step, struct err *err)
     return result < 0 ? err_system(err, -result, step, "template") : 0;
 }
 
-/* The next ones, from where it stands. */
-static struct ranges next_pieces(const struct template *template, const struct memory *memory, uint64_t most)
-{
-    struct ranges pieces = {0};
-    uint64_t skip = template->filled, left = most;
-
-    for (size_t i = template->filled_ranges; left > 0 && i < memory->fresh.count; i++) {
-        const uint64_t start = memory->fresh.list[i].start + skip, end = memory->fresh.list[i].end;
-        const uint64_t size = end - start < left ? end - start : left;
-        ranges_append(&pieces, start, start + size);
-        left -= size;
-        skip = 0;
-    }
-    return pieces;
-}
-
 /* The kernel makes pages faster many at a time than one at each fault. */
-static int populate(struct inject *inject, const struct memory *memory, const struct ranges *pieces)
+static int populate(struct inject *inject, const struct memory *memory, const struct ranges *pages)
 {
-    struct ranges writable = template_writable_areas(memory), pages = ranges_both(pieces, &writable);
-    int result = remap_each(inject, &pages, SYS_madvise, TEMPLATE_POPULATE);
+    struct ranges writable = template_writable_areas(memory), wanted = ranges_both(pages, &writable);
+    int result = remap_each(inject, &wanted, SYS_madvise, TEMPLATE_POPULATE);
 
     ranges_free(&writable);
-    ranges_free(&pages);
+    ranges_free(&wanted);
     return result;
 }
 
-static int write_pieces(struct template *template, const struct memory *memory, const struct ranges *pieces)
+/* So many bytes, from where it stands. */
+static int go_through(struct template *template, const struct memory *memory, uint64_t most,
+                      int (*each)(void *owner, const struct piece *piece), void *owner)
 {
     int result = 0;
 
-    for (size_t i = 0; result == 0 && i < pieces->count; i++) {
-        result = subject_write_pages(&template->puppet.subject, &pieces->list[i],
-                                     memory->bytes + template->filled_bytes);
-        template->filled_bytes += pieces->list[i].end - pieces->list[i].start;
+    while (result == 0 && most > 0 && template->filled_pieces < memory->piece_count) {
+        const struct piece *whole = &memory->pieces[template->filled_pieces];
+        const uint64_t left = whole->range.end - whole->range.start - template->filled;
+        const uint64_t size = left < most ? left : most;
+        const uint64_t start = whole->range.start + template->filled;
+        const struct piece piece = {.range = {start, start + size},
+                                    .content = whole->content + template->filled};
+        result = each(owner, &piece);
+        most -= size;
+        template->filled = size < left ? template->filled + size : 0;
+        template->filled_pieces += size == left;
     }
     return result;
 }
 
-static void go_on(struct template *template, const struct memory *memory, uint64_t bytes)
+static int note(void *owner, const struct piece *piece)
 {
-    while (bytes > 0) {
-        const struct range *range = &memory->fresh.list[template->filled_ranges];
-        const uint64_t left = range->end - range->start - template->filled;
-        if (bytes < left) {
-            template->filled += bytes;
-            return;
-        }
-        bytes -= left;
-        template->filled = 0;
-        template->filled_ranges++;
-    }
+    ranges_append(owner, piece->range.start, piece->range.end);
+    return 0;
+}
+
+static int write_piece(void *owner, const struct piece *piece)
+{
+    const struct template *template = owner;
+
+    return subject_write_pages(&template->puppet.subject, &piece->range, piece->content);
 }
 
 int content_fill(struct template *template, const struct memory *memory, uint64_t most, struct err *err)
 {
-    struct ranges pieces = next_pieces(template, memory, most);
-    int result = done(populate(&template->puppet.inject, memory, &pieces), "populate", err);
+    struct template next = *template; /* where it stands */
+    struct ranges pages = {0};
 
-    result = result < 0 ? result : done(write_pieces(template, memory, &pieces), "write pages", err);
-    go_on(template, memory, ranges_bytes(&pieces));
-    ranges_free(&pieces);
-    return result < 0 ? result : template->filled_ranges < memory->fresh.count;
+    go_through(&next, memory, most, note, &pages);
+    int result = done(populate(&template->puppet.inject, memory, &pages), "populate", err);
+    if (result == 0) {
+        result = done(go_through(template, memory, most, write_piece, template), "write pages", err);
+    }
+    ranges_free(&pages);
+    return result < 0 ? result : template->filled_pieces < memory->piece_count;
 }
 
 /* ---- large pages ---- */

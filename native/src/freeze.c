@@ -227,6 +227,14 @@ bool sandbox_has_processes(const struct sandbox *sandbox)
     return pids.count > 0;
 }
 
+size_t sandbox_list(const struct sandbox *sandbox, pid_t **list)
+{
+    const struct pids pids = list_pids(sandbox);
+
+    *list = pids.list;
+    return pids.count;
+}
+
 /* ---- what has ended ---- */
 
 /* The end of a process is left for the loop to reap: only then is that of an API process told, or the real parent

@@ -13,7 +13,7 @@
 #define LENGTH_MAX (1 << 30)
 
 /* What one read gives. */
-struct piece {
+struct portion {
     size_t length;
     bool is_packet;
 };
@@ -25,7 +25,7 @@ struct pipe {
     int capacity;
     uint8_t *bytes;
     size_t byte_count;
-    struct piece *pieces;
+    struct portion *pieces;
     size_t piece_count;
     bool is_fifo; /* else it never had a name */
     size_t tree;
@@ -75,7 +75,7 @@ static int read_copy(struct pipe *pipe, const int copy[2])
             if (!pipe->pieces) {
                 die("out of memory");
             }
-            pipe->pieces[pipe->piece_count++] = (struct piece){.length = length, .is_packet = !is_last};
+            pipe->pieces[pipe->piece_count++] = (struct portion){.length = length, .is_packet = !is_last};
         }
         if (is_last) {
             break;
@@ -163,7 +163,7 @@ static int fill(const struct pipe *pipe, int fd)
         return -errno;
     }
     for (size_t i = 0; i < pipe->piece_count; i++) {
-        const struct piece *piece = &pipe->pieces[i];
+        const struct portion *piece = &pipe->pieces[i];
         if (fcntl(fd, F_SETFL, O_NONBLOCK | (piece->is_packet ? O_DIRECT : 0)) < 0) {
             return -errno;
         }

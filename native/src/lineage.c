@@ -146,6 +146,16 @@ static void step_back(struct lineage *lineage)
     lineage->inner = gone->origin_pid;
 }
 
+void lineage_take_written(struct sandbox *sandbox, struct lineage *lineage, pid_t tid, struct ranges *written)
+{
+    if (pages_take_written(tid, written) < 0) {
+        ranges_free(written);
+        lineage_end(sandbox, lineage->pid);
+        return;
+    }
+    append(&lineage->before, written);
+}
+
 void lineages_without(const struct image *image)
 {
     for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {

@@ -15,42 +15,44 @@
 
 /* ---- which pages ---- */
 
+/* Sets `written`, too. */
 static int find_own(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                    struct obstacles *obstacles)
+                    struct ranges *written, struct obstacles *obstacles)
 {
-    struct ranges present = {0}, guards = {0}, areas = areas_private(memory);
-    int result = pages_own(thread->tid, &present, &guards);
-    struct ranges others = ranges_without(&guards, &areas);
+    struct page_lists lists;
+    struct ranges areas = areas_private(memory);
+    int result = pages_look(thread->tid, &lists);
+    struct ranges others = ranges_without(&lists.guards, &areas);
 
-    memory->own = ranges_both(&present, &areas);
-    memory->guards = ranges_both(&guards, &areas);
+    memory->own = ranges_both(&lists.own, &areas);
+    memory->guards = ranges_both(&lists.guards, &areas);
+    *written = lists.written;
+    lists.written = (struct ranges){0};
     if (others.count > 0) {
         obstacle_add(obstacles, subject, "its memory", true,
                      "it has guard regions in memory that is shared (MADV_GUARD_INSTALL)");
     }
-    ranges_free(&present);
-    ranges_free(&guards);
+    page_lists_free(&lists);
     ranges_free(&others);
     ranges_free(&areas);
     return result;
 }
 
 /* Pages of what is kept that are the template's no longer. */
-static int find_written(const struct memory *memory, const struct thread *thread, const struct origin *origin,
-                        const struct ranges *kept, struct ranges *written)
+static int find_changed(const struct memory *memory, const struct thread *thread, const struct origin *origin,
+                        const struct ranges *kept, const struct ranges *written, struct ranges *changed)
 {
     struct ranges candidates = ranges_both(&memory->own, kept), shared = {0};
-    int result;
+    int result = 0;
 
     if (origin->watched) {
-        result = pages_written(thread->tid, &shared);
-        struct ranges all = ranges_either(&shared, origin->more);
-        *written = ranges_both(&candidates, &all);
+        struct ranges all = ranges_either(written, origin->more);
+        *changed = ranges_both(&candidates, &all);
         ranges_free(&all);
     } else {
         result =
             pages_shared(thread->tid, origin->process->template->puppet.thread.tid, &candidates, &shared);
-        *written = ranges_without(&candidates, &shared);
+        *changed = ranges_without(&candidates, &shared);
     }
     ranges_free(&candidates);
     ranges_free(&shared);
@@ -58,21 +60,21 @@ static int find_written(const struct memory *memory, const struct thread *thread
 }
 
 static int find_fresh(struct memory *memory, const struct thread *thread, const struct origin *origin,
-                      const struct ranges *kept)
+                      const struct ranges *kept, const struct ranges *written)
 {
     const struct memory *before = &origin->process->memory;
-    struct ranges written = {0}, new = ranges_without(&memory->own, kept);
+    struct ranges changed = {0}, new = ranges_without(&memory->own, kept);
     struct ranges had = ranges_both(&before->own, kept), unknown = ranges_both(&memory->own, kept);
-    int result = find_written(memory, thread, origin, kept, &written);
+    int result = find_changed(memory, thread, origin, kept, written, &changed);
 
     memory->gone = ranges_without(&had, &memory->own);
     /* what the template has not had may be there without having been written since: read from a file, swapped in. What
      * has a page frame of the template's is what that has. */
     const struct ranges none = {0};
     struct ranges added = ranges_without(origin->watched ? &unknown : &none, &had);
-    struct ranges some = ranges_either(&written, &added);
+    struct ranges some = ranges_either(&changed, &added);
     memory->fresh = ranges_either(&some, &new);
-    ranges_free(&written);
+    ranges_free(&changed);
     ranges_free(&new);
     ranges_free(&had);
     ranges_free(&unknown);
@@ -83,20 +85,85 @@ static int find_fresh(struct memory *memory, const struct thread *thread, const 
 
 /* ---- their content ---- */
 
-static int copy_fresh(struct memory *memory, const struct subject *subject)
+/* In pages, whose content lies one after the other. */
+static void add_pieces(struct memory *memory, const struct ranges *wanted, const struct ranges *pages,
+                       const uint8_t *content)
 {
-    memory->byte_count = ranges_bytes(&memory->fresh);
-    if (memory->byte_count == 0) {
+    for (size_t i = 0, j = 0; i < wanted->count;) {
+        const struct range *range = &wanted->list[i], *within = &pages->list[j];
+        if (within->end < range->end) {
+            content += within->end - within->start;
+            j++;
+            continue;
+        }
+        memory->pieces[memory->piece_count++] =
+            (struct piece){.range = *range, .content = content + (range->start - within->start)};
+        i++;
+    }
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct piece *left = a, *right = b;
+
+    return (left->range.start > right->range.start) - (left->range.start < right->range.start);
+}
+
+uint8_t *memory_room(size_t size)
+{
+    uint8_t *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (room == MAP_FAILED) {
+        return NULL;
+    }
+    madvise(room, size, MADV_HUGEPAGE);
+    return room;
+}
+
+/* What was copied ahead and was not written since is as it was then. */
+static struct ranges find_early(const struct memory *memory, const struct ahead *ahead,
+                                const struct ranges *written)
+{
+    const struct ranges none = {0};
+    struct ranges same = ahead ? ranges_without(&ahead->pages, written) : none;
+    struct ranges early = ranges_both(&same, &memory->fresh);
+
+    ranges_free(&same);
+    return early;
+}
+
+static int copy_late(struct memory *memory, const struct subject *subject, const struct ranges *late)
+{
+    memory->late_size = ranges_bytes(late);
+    if (memory->late_size == 0) {
         return 0;
     }
-    memory->bytes =
-        mmap(NULL, memory->byte_count, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory->bytes == MAP_FAILED) {
-        memory->bytes = NULL;
-        return -ENOMEM;
+    memory->late = memory_room(memory->late_size);
+    return memory->late ? gather(subject, late, memory->late) : -ENOMEM;
+}
+
+static int copy_fresh(struct memory *memory, const struct subject *subject, struct ahead *ahead,
+                      const struct ranges *written)
+{
+    struct ranges early = find_early(memory, ahead, written);
+    struct ranges late = ranges_without(&memory->fresh, &early);
+
+    memory->pieces = malloc((early.count + late.count + 1) * sizeof *memory->pieces);
+    if (!memory->pieces) {
+        die("out of memory");
     }
-    madvise(memory->bytes, memory->byte_count, MADV_HUGEPAGE);
-    return gather(subject, &memory->fresh, memory->bytes);
+    int result = copy_late(memory, subject, &late);
+    if (result == 0) {
+        add_pieces(memory, &late, &late, memory->late);
+    }
+    if (result == 0 && early.count > 0) {
+        ahead_give(ahead, memory);
+        add_pieces(memory, &early, &ahead->pages, memory->early);
+        qsort(memory->pieces, memory->piece_count, sizeof *memory->pieces, by_place);
+    }
+    ranges_free(&early);
+    ranges_free(&late);
+    return result;
 }
 
 /* ---- what the kernel knows of the program ---- */
@@ -187,29 +254,28 @@ static bool can_grow(const struct memory *memory, const struct origin *origin)
 }
 
 static int capture_pages(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                         const struct origin *origin, struct obstacles *obstacles)
+                         const struct origin *origin, struct ahead *ahead, struct obstacles *obstacles)
 {
-    struct ranges kept = {0};
-    int result = find_own(memory, subject, thread, obstacles);
+    struct ranges kept = {0}, written = {0};
+    int result = find_own(memory, subject, thread, &written, obstacles);
 
-    if (result < 0) {
-        return result;
-    }
-    if (memory->grows) {
+    if (result == 0 && memory->grows) {
         kept = areas_common(&origin->process->memory, memory);
-        result = find_fresh(memory, thread, origin, &kept);
-    } else {
+        result = find_fresh(memory, thread, origin, &kept, &written);
+    } else if (result == 0) {
         const struct ranges none = {0};
         memory->fresh = ranges_either(&memory->own, &none);
     }
     result = result < 0 ? result : areas_open_files(memory, thread, &kept);
+    result = result < 0 ? result : copy_fresh(memory, subject, ahead, &written);
     ranges_free(&kept);
-    return result < 0 ? result : copy_fresh(memory, subject);
+    ranges_free(&written);
+    return result;
 }
 
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                   uint64_t injected, const struct origin *origin, struct obstacles *obstacles,
-                   struct err *err)
+                   uint64_t injected, const struct origin *origin, struct ahead *ahead,
+                   struct obstacles *obstacles, struct err *err)
 {
     int result;
 
@@ -223,10 +289,18 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
     if (memory->grows) {
         fd_close(&memory->program);
     }
-    if (result < 0 || (result = capture_pages(memory, subject, thread, origin, obstacles)) < 0) {
+    if (result < 0 || (result = capture_pages(memory, subject, thread, origin, ahead, obstacles)) < 0) {
         return err_system(err, -result, "copy memory", "process %d", subject->inner);
     }
     return 0;
+}
+
+static void forget(uint8_t **bytes, size_t size)
+{
+    if (*bytes) {
+        munmap(*bytes, size);
+        *bytes = NULL;
+    }
 }
 
 void memory_forget_content(struct memory *memory)
@@ -235,10 +309,10 @@ void memory_forget_content(struct memory *memory)
         fd_close(&memory->files[i].fd);
     }
     fd_close(&memory->program);
-    if (memory->bytes) {
-        munmap(memory->bytes, memory->byte_count);
-        memory->bytes = NULL;
-    }
+    free(memory->pieces);
+    memory->pieces = NULL;
+    forget(&memory->early, memory->early_size);
+    forget(&memory->late, memory->late_size);
     ranges_free(&memory->gone);
 }
 

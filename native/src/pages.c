@@ -21,8 +21,27 @@ static int open_pagemap(pid_t pid)
     return fd < 0 ? -errno : fd;
 }
 
-/* `wanted`: a category more that all must have. Guard pages are told of as if they were swapped out. */
-static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found, struct ranges *guards)
+/* What lies where nothing notices writing counts as written, whatever the kernel tells of it: before Linux 6.14 pages that
+ * mremap has moved look as they did where they were protected. */
+static bool is_written(uint64_t categories)
+{
+    return categories & PAGEMAP_WRITTEN || !(categories & PAGEMAP_PROTECTABLE);
+}
+
+static void note(const struct pagemap_region *region, struct page_lists *lists)
+{
+    if (region->categories & PAGEMAP_GUARD) {
+        ranges_append(&lists->guards, region->start, region->end);
+        return;
+    }
+    ranges_append(&lists->own, region->start, region->end);
+    if (is_written(region->categories)) {
+        ranges_append(&lists->written, region->start, region->end);
+    }
+}
+
+/* `wanted`: categories that all must have. Guard pages are told of as if they were swapped out. */
+static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct page_lists *lists)
 {
     static uint64_t guard = PAGEMAP_GUARD;
     static struct pagemap_region regions[REGIONS];
@@ -35,7 +54,7 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found
         .category_inverted = PAGEMAP_FILE | PAGEMAP_ZERO,
         .category_mask = PAGEMAP_FILE | PAGEMAP_ZERO | wanted,
         .category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
-        .return_mask = PAGEMAP_PRESENT | guard,
+        .return_mask = PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE | guard,
     };
     cleanup_fd fd = open_pagemap(pid);
 
@@ -46,17 +65,14 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found
         int count = ioctl(fd, PAGEMAP_SCAN_CALL, &scan);
         if (count < 0 && errno == EINVAL && guard) { /* this kernel does not tell */
             guard = 0;
-            scan.return_mask = PAGEMAP_PRESENT;
+            scan.return_mask &= ~(uint64_t)PAGEMAP_GUARD;
             continue;
         }
         if (count < 0) {
             return -errno;
         }
-        for (int i = 0; i < count; i++) {
-            struct ranges *into = regions[i].categories & PAGEMAP_GUARD ? guards : found;
-            if (into) {
-                ranges_append(into, regions[i].start, regions[i].end);
-            }
+        for (int i = 0; lists && i < count; i++) {
+            note(&regions[i], lists);
         }
         if (count < REGIONS) {
             return 0;
@@ -65,19 +81,33 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct ranges *found
     }
 }
 
-int pages_own(pid_t pid, struct ranges *own, struct ranges *guards)
+int pages_look(pid_t pid, struct page_lists *lists)
 {
-    return scan(pid, 0, 0, own, guards);
+    *lists = (struct page_lists){0};
+    return scan(pid, 0, 0, lists);
 }
 
-int pages_written(pid_t pid, struct ranges *written)
+int pages_take_written(pid_t pid, struct ranges *written)
 {
-    return scan(pid, 0, PAGEMAP_WRITTEN, written, NULL);
+    struct page_lists lists = {0};
+    int result = scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, &lists);
+
+    *written = lists.own;
+    lists.own = (struct ranges){0};
+    page_lists_free(&lists);
+    return result;
 }
 
 int pages_protect(pid_t pid)
 {
-    return scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, NULL, NULL);
+    return scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, NULL);
+}
+
+void page_lists_free(struct page_lists *lists)
+{
+    ranges_free(&lists->own);
+    ranges_free(&lists->written);
+    ranges_free(&lists->guards);
 }
 
 /* What an entry tells of where a page is: in memory or swapped out. */

@@ -157,7 +157,7 @@ it('a step of a checkpoint, a rollback or a fork that fails is named, and nothin
 async function failEverywhere(at: Play): Promise<void> {
   const { engine, sandbox, image, layers, base } = at
   const checkpoint = (head: string, fault: string): Promise<unknown> =>
-    engine.request('sandbox.checkpoint', { sandbox, head, ...{ image: 'of-a-fault', fault } })
+    engine.request('sandbox.checkpoint', { sandbox, head, image: 'of-a-fault', much: 0, ...{ fault } })
   // From the first one on it is known of each process which pages it writes.
   await failOnce(at, (head) => checkpoint(head, 'capture'), 'capture')
   for (const fault of CAPTURE) {
@@ -196,7 +196,7 @@ it('a checkpoint whose templates cannot be built says so when they are needed', 
       const head = path.join(layersDirectory, image)
       mkdirSync(head, { mode: 0o700 })
       const taken = await engine
-        .request('sandbox.checkpoint', { sandbox, head, ...{ image, fault } })
+        .request('sandbox.checkpoint', { sandbox, head, image, much: 0, ...{ fault } })
         .catch((error) => (error.code === 'unsettled' ? undefined : Promise.reject(error)))
       if (!taken) {
         rmdirSync(head)

@@ -22,6 +22,8 @@ export interface Config {
   readonly warm: boolean
   /** A chain of more layers is made shorter in the background. */
   readonly mergeDepth: number
+  /** Of a process that has written so many bytes since its last checkpoint they are copied while it runs. */
+  readonly copyAhead: number
   readonly logLevel: string
 }
 
@@ -33,6 +35,8 @@ interface Arguments {
   readonly command: Config['command']
 }
 
+/** Less is copied about as fast as a process is stopped and let go twice. */
+const COPY_AHEAD_BYTES = '16777216'
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
 export function readConfig(argv: readonly string[], env: Environment): Config {
@@ -48,6 +52,12 @@ export function readConfig(argv: readonly string[], env: Environment): Config {
     listen: listen === undefined ? undefined : parseListen(listen),
     token,
     mergeDepth: integer('DELTABOX_MERGE_DEPTH', env.DELTABOX_MERGE_DEPTH || '16', 2, 400),
+    copyAhead: integer(
+      'DELTABOX_COPY_AHEAD',
+      env.DELTABOX_COPY_AHEAD || COPY_AHEAD_BYTES,
+      0,
+      Number.MAX_SAFE_INTEGER,
+    ),
     warm: oneOf('DELTABOX_WARM', env.DELTABOX_WARM || '1', ['0', '1']) === '1',
     logLevel: oneOf('DELTABOX_LOG_LEVEL', env.DELTABOX_LOG_LEVEL || 'info', LOG_LEVELS),
   }

@@ -14,6 +14,7 @@ describe('readConfig', () => {
       listen: undefined,
       token: undefined,
       mergeDepth: 16,
+      copyAhead: 16777216,
       warm: true,
       logLevel: 'info',
     })
@@ -27,6 +28,7 @@ describe('readConfig', () => {
       DELTABOX_TOKEN: 't',
       DELTABOX_WARM: '0',
       DELTABOX_MERGE_DEPTH: '4',
+      DELTABOX_COPY_AHEAD: '1',
       DELTABOX_LOG_LEVEL: 'debug',
     }
     expect(readConfig(['doctor'], given)).toMatchObject({
@@ -37,6 +39,7 @@ describe('readConfig', () => {
       token: 't',
       warm: false,
       mergeDepth: 4,
+      copyAhead: 1,
       logLevel: 'debug',
     })
     expect(readConfig([], { ...env, XDG_STATE_HOME: '/s' }).dataDir).toBe('/s/deltabox')

@@ -48,7 +48,7 @@ async function failAt(
 ): Promise<EngineError> {
   for (;;) {
     mkdirSync(head, { mode: 0o700 })
-    const parameters = { sandbox, head, image: 'cp-fault', fault: step }
+    const parameters = { sandbox, head, image: 'cp-fault', much: 0, fault: step }
     const error = await engine.request('sandbox.checkpoint', parameters).then(
       () => new Error('it was taken'),
       (reason) => reason,

@@ -42,6 +42,7 @@ export class TestDaemon {
       DELTABOX_DATA: this.dataDir,
       DELTABOX_RUN: this.runBase,
       DELTABOX_LOG_LEVEL: 'debug',
+      ...(process.env.DELTABOX_COPY_AHEAD ? { DELTABOX_COPY_AHEAD: process.env.DELTABOX_COPY_AHEAD } : {}),
       ...env,
     }
   }

@@ -215,7 +215,7 @@ interface Operations {
     }
   >
   'sandbox.checkpoint': Operation<
-    InSandbox & { head: string; layers?: readonly string[]; image: string },
+    InSandbox & { head: string; layers?: readonly string[]; image: string; much: number },
     CheckpointTaken
   >
   'image.drop': Operation<{ image: string }, Nothing>

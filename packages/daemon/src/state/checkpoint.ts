@@ -83,7 +83,8 @@ async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
   let taken: CheckpointTaken
   try {
     const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
-    const parameters = { sandbox: id, head: state.layers.directory(head), image, ...chain }
+    const { copyAhead: much } = state.config
+    const parameters = { sandbox: id, head: state.layers.directory(head), image, much, ...chain }
     const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
     taken = await untilSettled(state, () => ask(state, sandbox, doing, 'sandbox.checkpoint', parameters))
   } catch (error) {

@@ -102,7 +102,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   } as unknown as Families
   mkdirSync(path.join(paths.families, FAMILY, 'sandboxes'))
   const upkeep = new LayerUpkeep({ log, store, families, layers })
-  const config = { mergeDepth } as State['config']
+  const config = { mergeDepth, copyAhead: 2 ** 24 } as State['config']
   const merges = new Merges({ config, log, store, families, layers, upkeep })
   const events = new Events()
   const parts = { config, paths, log, store, families, layers, upkeep, merges, events }

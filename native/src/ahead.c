@@ -1,0 +1,238 @@
+#include "ahead.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "areas.h"
+#include "fd.h"
+#include "gather.h"
+#include "lineage.h"
+#include "memory.h"
+#include "pages.h"
+#include "template.h"
+
+#define PAGE_BYTES 4096u
+
+/* ---- whose ---- */
+
+static uint64_t resident(pid_t pid)
+{
+    char path[64];
+    unsigned long long pages = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/statm", pid);
+    FILE *file = fopen(path, "re");
+    if (file) {
+        if (fscanf(file, "%*u %llu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(file);
+    }
+    return pages * PAGE_BYTES;
+}
+
+/* The template that it has grown from. */
+static bool has_origin(const struct lineage *lineage)
+{
+    const struct image_process *origin = lineage_origin(lineage);
+
+    return origin && origin->template && template_lives(origin->template);
+}
+
+static bool has_written(pid_t pid, uint64_t much)
+{
+    struct page_lists lists;
+    const bool found = pages_look(pid, &lists) == 0 && ranges_bytes(&lists.written) >= much;
+
+    page_lists_free(&lists);
+    return found;
+}
+
+/* What is not watched and has common page frames with a template is compared with that when it stands still. */
+static bool is_wanted(struct sandbox *sandbox, pid_t pid, uint64_t much)
+{
+    if (resident(pid) < much) {
+        return false;
+    }
+    const struct lineage *lineage = lineage_of(sandbox, pid);
+    return !has_origin(lineage) || (lineage->watch >= 0 && has_written(pid, much));
+}
+
+/* Of one that is to be watched. */
+static void look_at_areas(struct ahead *ahead, pid_t pid)
+{
+    const struct subject subject = {.pid = pid, .memory = -1};
+    const struct thread thread = {.tid = pid};
+    struct obstacles obstacles = {0};
+    struct err err = {0};
+
+    if (areas_capture(&ahead->memory, &subject, &thread, 0, &obstacles, &err) < 0 || obstacles.count > 0) {
+        memory_free(&ahead->memory);
+    }
+    obstacles_free(&obstacles);
+}
+
+static struct ahead *find_wanted(struct sandbox *sandbox, uint64_t much)
+{
+    struct ahead *list = NULL;
+    pid_t *pids;
+    const size_t count = sandbox_list(sandbox, &pids);
+
+    for (size_t i = 0; i < count; i++) {
+        if (is_wanted(sandbox, pids[i], much)) {
+            struct ahead *ahead = calloc(1, sizeof *ahead);
+            if (!ahead) {
+                die("out of memory");
+            }
+            *ahead = (struct ahead){.pid = pids[i], .memory.program = -1, .next = list};
+            if (!has_origin(lineage_of(sandbox, pids[i]))) {
+                look_at_areas(ahead, pids[i]);
+            }
+            list = ahead;
+        }
+    }
+    free(pids);
+    return list;
+}
+
+/* ---- while they stand still ---- */
+
+static uint64_t vdso_of(const struct memory *memory)
+{
+    for (size_t i = 0; i < memory->area_count; i++) {
+        if (memory->areas[i].kind == AREA_KERNEL && strcmp(memory->areas[i].name, "[vdso]") == 0) {
+            return memory->areas[i].start;
+        }
+    }
+    return 0;
+}
+
+/* From now on all of its memory is watched; but for what it has got since its areas were looked at. */
+static void watch_anew(struct ahead *ahead, struct sandbox *sandbox, struct subject *subject,
+                       struct thread *thread)
+{
+    static struct inject inject;
+
+    if (inject_begin(&inject, subject, thread, vdso_of(&ahead->memory)) == 0) {
+        lineage_watch(sandbox, &inject, &ahead->memory, "");
+        ahead->is_new = inject_end(&inject) == 0 && lineage_of(sandbox, subject->pid);
+    }
+}
+
+static void begin(struct ahead *ahead, struct sandbox *sandbox, struct subject *subject)
+{
+    struct thread *thread = subject && !subject->runs_on ? subject_thread(subject) : NULL;
+    struct lineage *lineage = thread ? lineage_of(sandbox, ahead->pid) : NULL;
+
+    if (!thread) {
+        return;
+    }
+    if (has_origin(lineage)) {
+        lineage_take_written(sandbox, lineage, thread->tid, &ahead->pages);
+    } else if (ahead->memory.areas) {
+        watch_anew(ahead, sandbox, subject, thread);
+    }
+}
+
+static void begin_all(struct ahead *list, struct sandbox *sandbox)
+{
+    struct obstacles obstacles = {0};
+    struct frozen frozen;
+    struct err err = {0};
+
+    if (freeze(&frozen, sandbox, &obstacles, &err) == 0) {
+        for (struct ahead *ahead = list; ahead && obstacles.count == 0; ahead = ahead->next) {
+            begin(ahead, sandbox, freeze_find(&frozen, ahead->pid));
+        }
+        thaw(&frozen);
+    }
+    obstacles_free(&obstacles);
+}
+
+/* ---- while they run ---- */
+
+static void forget(struct ahead *ahead)
+{
+    if (ahead->bytes) {
+        munmap(ahead->bytes, ahead->size);
+    }
+    ahead->bytes = NULL;
+    ranges_free(&ahead->pages);
+    memory_free(&ahead->memory);
+}
+
+/* What it has had since it stood still may be among them: it has been written. */
+static void find_pages(struct ahead *ahead)
+{
+    struct ranges areas = areas_private(&ahead->memory);
+    struct page_lists lists;
+
+    if (pages_look(ahead->pid, &lists) == 0) {
+        ahead->pages = ranges_both(&lists.own, &areas);
+    }
+    page_lists_free(&lists);
+    ranges_free(&areas);
+}
+
+/* It may end, or take pages away, under our hands: then all is copied when it stands still. */
+static void copy(struct ahead *ahead)
+{
+    char path[64];
+
+    if (ahead->is_new) {
+        find_pages(ahead);
+    }
+    ahead->size = ranges_bytes(&ahead->pages);
+    if (ahead->size == 0) {
+        return;
+    }
+    snprintf(path, sizeof path, "/proc/%d/mem", ahead->pid);
+    cleanup_fd memory = open(path, O_RDONLY | O_CLOEXEC);
+    const struct subject subject = {.pid = ahead->pid, .memory = memory};
+    ahead->bytes = memory < 0 ? NULL : memory_room(ahead->size);
+    if (!ahead->bytes || gather(&subject, &ahead->pages, ahead->bytes) < 0) {
+        forget(ahead);
+    }
+}
+
+struct ahead *ahead_copy(struct sandbox *sandbox, uint64_t much, uint64_t *usec)
+{
+    struct ahead *list = find_wanted(sandbox, much);
+    const uint64_t start = now_usec();
+
+    if (list) {
+        begin_all(list, sandbox);
+    }
+    *usec = list ? now_usec() - start : 0;
+    for (struct ahead *ahead = list; ahead; ahead = ahead->next) {
+        copy(ahead);
+    }
+    return list;
+}
+
+struct ahead *ahead_of(struct ahead *list, pid_t pid)
+{
+    while (list && list->pid != pid) {
+        list = list->next;
+    }
+    return list && list->bytes ? list : NULL;
+}
+
+void ahead_give(struct ahead *ahead, struct memory *memory)
+{
+    memory->early = ahead->bytes;
+    memory->early_size = ahead->size;
+    ahead->bytes = NULL;
+}
+
+void ahead_free(struct ahead **list)
+{
+    while (*list) {
+        struct ahead *ahead = *list;
+        *list = ahead->next;
+        forget(ahead);
+        free(ahead);
+    }
+}
