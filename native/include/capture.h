@@ -30,14 +30,6 @@ int pending_capture(struct pending *pending, pid_t tid, const char *status, bool
 int signals_capture(struct image_process *process, const struct subject *subject, struct inject *inject,
                     struct obstacles *obstacles);
 
-/* What /proc says, whole. NULL when the thread is gone. Good until the next call. */
-const char *status_read(pid_t tid);
-/* What follows the key; "" without it. */
-const char *status_after(const char *status, const char *key);
-/* Of several the last one: that of the innermost namespace. 0: none. */
-pid_t status_last_number(const char *status, const char *key);
-/* Real, effective, saved, of files, as they are inside. */
-void status_ids(const char *status, const char *key, uint32_t ids[4]);
 /* ipc.c: what processes share by number or name. 0 or -1 with err; what cannot be kept is an obstacle. */
 int ipc_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles, struct err *err);
 /* Takes the engine into the cell's namespace of these. What ipc_leave takes, or -errno. */

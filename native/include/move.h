@@ -192,10 +192,17 @@ void move_close_new(struct move *move);
 /* After the move: nothing of it stays open on our side. */
 void move_close_all(struct move *move);
 
-/* deliver.c: brings the new descriptions into the processes, and puts them in the old ones' places. */
+/* deliver.c: brings the new descriptions into the processes. */
 int move_enter(struct move *move, struct err *err);
 int move_leave(struct move *move, struct err *err);
 int move_deliver(struct move *move, bool old, struct err *err);
+int unit_failed(const struct unit *unit, int result, const char *step, struct err *err);
+/* Runs and clears its batch. */
+int unit_run(struct unit *unit, const char *step, struct err *err);
+bool unit_is_gone(const struct unit *unit);
+bool description_is_moved(const struct description *description);
+
+/* swap.c: puts them in the old ones' places. */
 int move_swap(struct move *move, bool old, struct err *err);
 /* After a swap back: whether everyone has the old descriptions again. */
 bool move_is_back(const struct move *move);

@@ -13,61 +13,15 @@
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
+#include "status.h"
 #include "template.h"
 #include "terminal.h"
 
 #define GET_NO_NEW_CODE 66    /* PR_GET_MDWE, since Linux 6.3 */
 #define GET_MERGES 68         /* PR_GET_MEMORY_MERGE, since Linux 6.4 */
 #define GET_BARRIERS (1 << 9) /* MEMBARRIER_CMD_GET_REGISTRATIONS, since Linux 6.3 */
-#define STATUS_MAX (1 << 20)  /* the groups alone may be 65536 */
 
 /* ---- what /proc tells ---- */
-
-const char *status_read(pid_t tid)
-{
-    static char status[STATUS_MAX];
-    char path[64];
-    size_t length = 0;
-    ssize_t got;
-
-    snprintf(path, sizeof path, "/proc/%d/status", tid);
-    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && (got = read(fd, status + length, STATUS_MAX - 1 - length)) > 0) {
-        length += (size_t)got;
-    }
-    status[length] = '\0';
-    return length > 0 ? status : NULL;
-}
-
-const char *status_after(const char *status, const char *key)
-{
-    const char *at = strstr(status, key);
-
-    return at ? at + strlen(key) : "";
-}
-
-pid_t status_last_number(const char *status, const char *key)
-{
-    const char *line = status_after(status, key);
-    pid_t last = 0;
-    int used;
-
-    for (pid_t value; line[0] != '\n' && sscanf(line, " %d%n", &value, &used) == 1; line += used) {
-        last = value;
-    }
-    return last;
-}
-
-void status_ids(const char *status, const char *key, uint32_t ids[4])
-{
-    const char *line = status_after(status, key);
-
-    for (int i = 0; i < 4; i++) {
-        char *end;
-        ids[i] = (uint32_t)strtoul(line, &end, 10) - engine.uid_base;
-        line = end;
-    }
-}
 
 static long read_number(pid_t tid, const char *name, int base)
 {

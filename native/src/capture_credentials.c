@@ -7,6 +7,7 @@
 
 #include "capture.h"
 #include "engine.h"
+#include "status.h"
 
 /* Of the ids of the host those of the sandbox. */
 static uint32_t inner_id(uint32_t id)

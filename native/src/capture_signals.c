@@ -9,6 +9,7 @@
 
 #include "capture.h"
 #include "fd.h"
+#include "status.h"
 
 #define SIGNALS 64
 #define TIMERS_AT_ONCE 128

@@ -13,6 +13,7 @@
 #include "capture.h"
 #include "fd.h"
 #include "restarts.h"
+#include "status.h"
 
 #define OF_PROCESS 1 /* of ioprio_get, which means threads */
 

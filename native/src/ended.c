@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "kin.h"
+#include "status.h"
 #include "capture.h"
 #include "server.h"
 

@@ -2,9 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -17,7 +15,7 @@
 
 #include "fd.h"
 #include "restarts.h"
-#include "spare.h"
+#include "status.h"
 
 #define STOP_USEC 8000   /* a thread that has not stopped by then sits in the kernel ... */
 #define TURN_USEC 400000 /* ... or waits for its turn on a processor */
@@ -31,228 +29,6 @@
 #endif
 #define EVENT_OF(status) ((status) >> 8)
 #define SIGNAL_OF(status) ((status)&0x7f)
-
-/* ---- obstacles ---- */
-
-static bool is_told(const struct obstacles *obstacles, const struct obstacle *obstacle)
-{
-    for (size_t i = 0; i < obstacles->count; i++) {
-        const struct obstacle *told = &obstacles->list[i];
-        if (told->pid == obstacle->pid && strcmp(told->object, obstacle->object) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Of two reasons for one thing the first is told. */
-void obstacle_add(struct obstacles *obstacles, const struct subject *subject, const char *object,
-                  bool lasting, const char *reason, ...)
-{
-    struct obstacle obstacle = {0};
-    va_list args;
-
-    if (subject) {
-        obstacle.pid = subject->inner;
-        memcpy(obstacle.command, subject->command, sizeof obstacle.command);
-    }
-    snprintf(obstacle.object, sizeof obstacle.object, "%s", object);
-    va_start(args, reason);
-    vsnprintf(obstacle.reason, sizeof obstacle.reason, reason, args);
-    va_end(args);
-    obstacles->lasting = obstacles->lasting || lasting;
-    if (is_told(obstacles, &obstacle)) {
-        return;
-    }
-    if (!obstacles->list) {
-        obstacles->list = calloc(OBSTACLES_MAX, sizeof *obstacles->list);
-    }
-    if (!obstacles->list) {
-        die("out of memory");
-    }
-    if (obstacles->count == OBSTACLES_MAX) {
-        obstacles->more++;
-    } else {
-        obstacles->list[obstacles->count++] = obstacle;
-    }
-}
-
-void obstacle_add_descriptor(struct obstacles *obstacles, const struct subject *subject, int number,
-                             const char *link, bool lasting, const char *reason)
-{
-    char object[sizeof((struct obstacle *)NULL)->object];
-
-    if (number < 0) {
-        snprintf(object, sizeof object, "%s", link);
-    } else {
-        snprintf(object, sizeof object, "descriptor %d (%s)", number, link);
-    }
-    obstacle_add(obstacles, subject, object, lasting, "%s", reason);
-}
-
-void obstacles_free(struct obstacles *obstacles)
-{
-    free(obstacles->list);
-    *obstacles = (struct obstacles){0};
-}
-
-/* ---- what is there ---- */
-
-/* Reads a small file of /proc whole. Returns its length or -errno. */
-static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t cap)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    cleanup_fd fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, out, cap - 1);
-    if (got < 0) {
-        return -errno;
-    }
-    out[got] = '\0';
-    return got;
-}
-
-static long status_number(const char *status, const char *key, bool last)
-{
-    const char *at = strstr(status, key);
-    long value = -1;
-
-    if (!at) {
-        return -1;
-    }
-    for (at += strlen(key); *at == '\t' || *at == ' ';) {
-        value = strtol(at, (char **)&at, 10);
-        if (!last) {
-            break;
-        }
-    }
-    return value;
-}
-
-static uint64_t status_mask(const char *status, const char *key)
-{
-    const char *at = strstr(status, key);
-
-    return at ? strtoull(at + strlen(key), NULL, 16) : 0;
-}
-
-static char status_state(const char *status)
-{
-    const char *at = strstr(status, "\nState:\t");
-
-    return at ? at[8] : '?';
-}
-
-static bool in_namespace(pid_t pid, ino_t pid_ns)
-{
-    char path[64];
-    struct stat st;
-
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
-    return stat(path, &st) == 0 && st.st_ino == pid_ns;
-}
-
-struct pids {
-    pid_t *list;
-    size_t count;
-};
-
-static void pids_add(struct pids *pids, pid_t pid)
-{
-    if (pids->count % 64 == 0) {
-        pids->list = realloc(pids->list, (pids->count + 64) * sizeof *pids->list);
-        if (!pids->list) {
-            die("out of memory");
-        }
-    }
-    pids->list[pids->count++] = pid;
-}
-
-static void list_cgroup(const struct sandbox *sandbox, struct pids *pids)
-{
-    int fd = openat(sandbox->cgroup.v2_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
-    int pid;
-
-    while (file && fscanf(file, "%d", &pid) == 1) {
-        if (!spare_has(pid)) {
-            pids_add(pids, pid);
-        }
-    }
-    if (file) {
-        fclose(file);
-    }
-}
-
-static void list_namespace(const struct sandbox *sandbox, struct pids *pids)
-{
-    char path[64];
-    struct stat st;
-    DIR *proc = opendir("/proc");
-    struct dirent *entry;
-
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
-    if (stat(path, &st) < 0) {
-        st.st_ino = 0;
-    }
-    while (proc && (entry = readdir(proc))) {
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid > 0 && pid != sandbox->cell->init.pid && in_namespace(pid, st.st_ino)) {
-            pids_add(pids, pid);
-        }
-    }
-    if (proc) {
-        closedir(proc);
-    }
-}
-
-static struct pids list_pids(const struct sandbox *sandbox)
-{
-    struct pids pids = {0};
-
-    if (sandbox->cgroup.v2_fd >= 0) {
-        list_cgroup(sandbox, &pids);
-    } else {
-        list_namespace(sandbox, &pids);
-    }
-    return pids;
-}
-
-bool sandbox_has_processes(const struct sandbox *sandbox)
-{
-    struct pids pids = list_pids(sandbox);
-
-    free(pids.list);
-    return pids.count > 0;
-}
-
-size_t sandbox_list(const struct sandbox *sandbox, pid_t **list)
-{
-    const struct pids pids = list_pids(sandbox);
-
-    *list = pids.list;
-    return pids.count;
-}
-
-/* ---- what has ended ---- */
-
-/* The end of a process is left for the loop to reap: only then is that of an API process told, or the real parent
- * notified. That of a thread is seen here, as another of its process may wait for it in execve. */
-bool thread_has_ended(pid_t pid, pid_t tid)
-{
-    char status[4096];
-    siginfo_t info;
-
-    if (read_proc(tid, "status", status, sizeof status) >= 0 && status_state(status) != 'Z' &&
-        status_state(status) != 'X') {
-        return false;
-    }
-    if (tid != pid) {
-        waitid(P_PID, (id_t)tid, &info, WEXITED | WNOHANG | __WALL);
-    }
-    return true;
-}
 
 /* The process a thread of which is being seized. The kernel makes us wait while another thread of it is in execve, and
  * that one wait until the ends of those that we trace are seen. */
@@ -332,7 +108,7 @@ static struct subject *add_subject(struct frozen *frozen, pid_t pid)
 {
     char status[4096];
 
-    if (read_proc(pid, "status", status, sizeof status) < 0) {
+    if (proc_read(pid, "status", status, sizeof status) < 0) {
         return NULL;
     }
     int pidfd = pidfd_open(pid, 0);
@@ -345,7 +121,7 @@ static struct subject *add_subject(struct frozen *frozen, pid_t pid)
     }
     struct subject *subject = &frozen->subjects[frozen->count++];
     *subject = (struct subject){
-        .pid = pid, .inner = (pid_t)status_number(status, "\nNSpid:", true), .pidfd = pidfd, .memory = -1};
+        .pid = pid, .inner = (pid_t)status_last_number(status, "\nNSpid:"), .pidfd = pidfd, .memory = -1};
     sscanf(status, "Name:\t%15[^\n]", subject->command);
     return subject;
 }
@@ -371,14 +147,14 @@ static int seize_failed(const struct subject *subject, pid_t tid, int num, struc
 {
     char status[4096];
 
-    if (num == ESRCH || read_proc(tid, "status", status, sizeof status) < 0) {
+    if (num == ESRCH || proc_read(tid, "status", status, sizeof status) < 0) {
         return 0;
     }
     char state = status_state(status);
     if (state == 'Z' || state == 'X') {
         return 0;
     }
-    long tracer = status_number(status, "\nTracerPid:", false);
+    long tracer = status_number(status, "\nTracerPid:");
     if (tracer == getpid()) {
         return 1; /* of an earlier try that it was too slow for */
     }
@@ -474,7 +250,7 @@ static bool awaits_turn(pid_t tid)
 {
     char status[4096];
 
-    return read_proc(tid, "status", status, sizeof status) > 0 && status_state(status) == 'R';
+    return proc_read(tid, "status", status, sizeof status) > 0 && status_state(status) == 'R';
 }
 
 /* Waits until the thread stands in a stop that is the kernel's answer to our interrupt, or in a group stop. A signal
@@ -560,13 +336,14 @@ static int freeze_once(struct frozen *frozen, const struct sandbox *sandbox, str
     int found, rounds = 0;
 
     do {
-        struct pids pids = list_pids(sandbox);
+        pid_t *pids;
+        const size_t count = sandbox_list(sandbox, &pids);
         found = 0;
-        for (size_t i = 0; i < pids.count && found >= 0; i++) {
-            int result = seize_process(frozen, pids.list[i], obstacles);
+        for (size_t i = 0; i < count && found >= 0; i++) {
+            int result = seize_process(frozen, pids[i], obstacles);
             found = result < 0 ? -1 : found + result;
         }
-        free(pids.list);
+        free(pids);
     } while (found > 0 && await_all(frozen, obstacles) && (!obstacles->lasting || ++rounds < ROUNDS_MAX));
     return found < 0 || (found > 0 && rounds < ROUNDS_MAX) || !all_stand(frozen, obstacles) ? -1 : 0;
 }
@@ -589,19 +366,6 @@ static int point_at(struct subject *subject, const struct thread *thread, struct
     return 0;
 }
 
-int thread_look(struct thread *thread)
-{
-    char status[4096];
-    ssize_t got = read_proc(thread->tid, "status", status, sizeof status);
-
-    if (got <= 0) {
-        return got < 0 ? (int)got : -ESRCH;
-    }
-    thread->inner = (pid_t)status_number(status, "\nNSpid:", true);
-    thread->pending = status_mask(status, "\nSigPnd:") | status_mask(status, "\nShdPnd:");
-    return 0;
-}
-
 static int open_subject(struct subject *subject, struct obstacles *obstacles, struct err *err)
 {
     char path[64], status[4096];
@@ -620,8 +384,8 @@ static int open_subject(struct subject *subject, struct obstacles *obstacles, st
         let_run(subject);
         return 0;
     }
-    if (read_proc(thread->tid, "status", status, sizeof status) > 0) {
-        subject->inner = (pid_t)status_number(status, "\nNStgid:", true);
+    if (proc_read(thread->tid, "status", status, sizeof status) > 0) {
+        subject->inner = (pid_t)status_last_number(status, "\nNStgid:");
         sscanf(status, "Name:\t%15[^\n]", subject->command); /* it may have run another program meanwhile */
     }
     snprintf(path, sizeof path, "/proc/%d/mem", thread->tid);
@@ -689,49 +453,4 @@ void freeze_release(const siginfo_t *stop)
 
     go_on_waiting(stop->si_pid);
     ptrace(PTRACE_DETACH, stop->si_pid, 0, signal);
-}
-
-bool thread_was_killed(struct thread *thread)
-{
-    struct arch_regs regs;
-
-    thread->gone = thread->gone || arch_get_regs(thread->tid, &regs) < 0;
-    return thread->gone;
-}
-
-/* Since Linux 6.4. */
-#define SET_CALL_DISPATCH 0x4210
-#define GET_CALL_DISPATCH 0x4211
-
-int thread_get_dispatch(const struct thread *thread, struct call_dispatch *dispatch)
-{
-    *dispatch = (struct call_dispatch){0};
-    if (ptrace(GET_CALL_DISPATCH, thread->tid, sizeof *dispatch, dispatch) == 0) {
-        return 0;
-    }
-    return errno == EIO || errno == EINVAL ? 0 : -errno;
-}
-
-int thread_set_dispatch(const struct thread *thread, const struct call_dispatch *dispatch)
-{
-    return ptrace(SET_CALL_DISPATCH, thread->tid, sizeof *dispatch, dispatch) < 0 ? -errno : 0;
-}
-
-bool thread_is_capable(const struct thread *thread, int capability)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = thread->tid};
-    struct __user_cap_data_struct data[2];
-
-    return syscall(SYS_capget, &header, data) == 0 &&
-           (data[capability / 32].effective & (1U << (capability % 32))) != 0;
-}
-
-struct thread *subject_thread(const struct subject *subject)
-{
-    for (size_t i = 0; i < subject->thread_count; i++) {
-        if (!subject->threads[i].gone) {
-            return &subject->threads[i];
-        }
-    }
-    return NULL;
 }

@@ -12,6 +12,7 @@
 #include "capture.h"
 #include "family.h"
 #include "fd.h"
+#include "status.h"
 
 #define CORE_DUMPED 0x80
 #define FIRST_FIELD 4 /* of those after the command and the state */

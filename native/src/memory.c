@@ -9,7 +9,6 @@
 #include "areas.h"
 #include "fd.h"
 #include "gather.h"
-#include "inject.h"
 #include "pages.h"
 #include "template.h"
 
