@@ -22,10 +22,13 @@ int arrival_begin(struct arrival *arrival, const struct image *image, bool host_
                   const struct cgroup *cgroup, struct err *err);
 /* Whether all of it lives yet. */
 bool arrival_lives(const struct arrival *arrival);
-/* When the files of the sandbox are the root of the cell: all else that they had. 0 or -1 with err. */
-int arrival_complete(struct arrival *arrival, const struct sandbox *sandbox, const int *trees,
-                     struct err *err);
 void arrival_undo(struct arrival *arrival);
+
+/* One that stands on the chain, complete: a spare where there is one. In the cgroup of the sandbox, which one that is only being
+ * made gets. 0 or -1 with err; then nothing of it is left but that. */
+int arrival_stand(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
+                  const struct image *image, const struct chain *chain, const char *head, struct out *timings,
+                  struct err *err);
 
 /* The sandbox stands in the cell: attaches the commands among the processes to it, tells of them in `ok`, and lets all run. */
 void arrival_let_go(struct arrival *arrival, struct sandbox *sandbox, struct out *ok);

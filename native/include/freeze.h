@@ -87,8 +87,9 @@ size_t sandbox_list(const struct sandbox *sandbox, pid_t **list);
 struct subject *freeze_find(const struct frozen *frozen, pid_t pid);
 /* What does not stand (yet) is let go by freeze_release when it does. */
 void thaw(struct frozen *frozen);
-/* Lets go of a thread that has come to a stop outside of a freeze; called by the loop, which is told of it. */
-void freeze_release(const siginfo_t *stop);
+/* Lets go of a thread that has come to a stop outside of a freeze; called by the loop, which is told of it. False when it is of no
+ * sandbox that lives, but of what is being made, and is not to run. */
+bool freeze_release(const siginfo_t *stop);
 /* Also of one whose end the kernel does not tell, because other threads of its process are there yet. */
 bool thread_has_ended(pid_t pid, pid_t tid);
 /* Whether a thread that stood stands no longer, as only a killed one does; what fails with it is no failure. */

@@ -266,6 +266,8 @@ const struct image_process *image_origin(const struct image_process *process);
 /* It is there from now on; its templates are built when there is time. */
 void image_add(struct image *image);
 bool image_is_ready(const struct image *image);
+/* Something with its processes has failed: when that was because a template was killed, err says so. */
+void image_explain(const struct image *image, struct err *err);
 /* Builds what is left of it now. 0, or -1 with err, also when a template is gone. */
 int image_complete(struct image *image, struct err *err);
 void image_free(struct image *image);

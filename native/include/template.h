@@ -18,6 +18,8 @@ struct template
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err);
 /* False once somebody has killed it. */
 bool template_lives(const struct template *template);
+/* The same, also when it has not come to its end yet. */
+bool template_stands(const struct template *template);
 void template_free(struct template *template);
 
 /* ---- for other processes that get such a memory ---- */

@@ -1,5 +1,6 @@
 #include "arrival.h"
 
+#include "fault.h"
 #include "fd.h"
 #include "lineage.h"
 #include "spare.h"
@@ -48,6 +49,7 @@ int arrival_begin(struct arrival *arrival, const struct image *image, bool host_
     }
     const struct stage stage = stage_of(arrival, cgroup, NULL);
     if (image && revive_begin(&arrival->revival, image, &stage, err) < 0) {
+        image_explain(image, err);
         arrival_undo(arrival);
         return -1;
     }
@@ -57,14 +59,6 @@ int arrival_begin(struct arrival *arrival, const struct image *image, bool host_
 bool arrival_lives(const struct arrival *arrival)
 {
     return arrival->cell->init.pid > 0 && revival_lives(&arrival->revival);
-}
-
-int arrival_complete(struct arrival *arrival, const struct sandbox *sandbox, const int *trees,
-                     struct err *err)
-{
-    const struct stage stage = stage_of(arrival, &sandbox->cgroup, trees);
-
-    return arrival->revival.image ? revive_complete(&arrival->revival, &stage, err) : 0;
 }
 
 void arrival_undo(struct arrival *arrival)
@@ -78,6 +72,84 @@ void arrival_undo(struct arrival *arrival)
         cgroup_remove(&arrival->cgroup);
         arrival->has_cgroup = false;
     }
+}
+
+/* ---- on the files of a sandbox ---- */
+
+static int complete(struct arrival *arrival, const struct sandbox *sandbox, const int *trees, struct err *err)
+{
+    const struct stage stage = stage_of(arrival, &sandbox->cgroup, trees);
+
+    if (!arrival->revival.image || revive_complete(&arrival->revival, &stage, err) == 0) {
+        return 0;
+    }
+    image_explain(arrival->revival.image, err);
+    return -1;
+}
+
+static int stand(struct arrival *arrival, struct standing *standing, const struct sandbox *sandbox,
+                 const struct chain *chain, const char *head, struct out *timings, struct err *err)
+{
+    if (fault_check("take cell", err) < 0 ||
+        standing_make(standing, sandbox, chain, head, arrival->cell, timings, err) < 0) {
+        arrival_undo(arrival);
+        return -1;
+    }
+    if (complete(arrival, sandbox, standing->trees, err) < 0) {
+        standing_unmake(standing, sandbox, head);
+        arrival_undo(arrival);
+        return -1;
+    }
+    revival_tell(&arrival->revival, timings);
+    return 0;
+}
+
+static bool is_made(const struct sandbox *sandbox)
+{
+    return sandbox->cell != NULL;
+}
+
+static int stand_with_spare(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
+                            const struct image *image, const struct chain *chain, const char *head,
+                            struct out *timings, struct err *err)
+{
+    if (sandbox->host_net ||
+        !spare_take(arrival, image, is_made(sandbox) ? sandbox : NULL, &sandbox->limits)) {
+        return -1;
+    }
+    if (arrival->has_cgroup) {
+        sandbox->cgroup = arrival->cgroup;
+        arrival->has_cgroup = false;
+    }
+    out_key_uint(timings, "cell", 0);
+    if (stand(arrival, standing, sandbox, chain, head, timings, err) == 0) {
+        return 0;
+    }
+    if (!is_made(sandbox)) {
+        cgroup_remove(&sandbox->cgroup);
+    }
+    return -1;
+}
+
+int arrival_stand(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
+                  const struct image *image, const struct chain *chain, const char *head, struct out *timings,
+                  struct err *err)
+{
+    const size_t told = timings->len;
+
+    *arrival = (struct arrival){0};
+    if (image && stand_with_spare(arrival, standing, sandbox, image, chain, head, timings, err) == 0) {
+        return 0;
+    }
+    /* none was there; or somebody has killed one of them */
+    timings->len = told;
+    const uint64_t start = now_usec();
+    if ((!is_made(sandbox) && cgroup_create(&sandbox->cgroup, sandbox->id, &sandbox->limits, err) < 0) ||
+        arrival_begin(arrival, image, sandbox->host_net, &sandbox->cgroup, err) < 0) {
+        return -1;
+    }
+    out_key_uint(timings, "cell", now_usec() - start);
+    return stand(arrival, standing, sandbox, chain, head, timings, err);
 }
 
 static void attach_command(struct arrival *arrival, struct sandbox *sandbox,

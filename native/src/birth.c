@@ -135,9 +135,8 @@ static int move_hand(struct revived *revived, const struct hand *inherited)
     inject_add(inject, SYS_close_range, 0, (uint64_t)moved - 1, 0, 0, 0, 0);
     inject_add(inject, SYS_close_range, (uint64_t)moved + 1, ~0U, 0, 0, 0, 0);
     int result = inject_run_clear(inject);
-    revived->puppet.hand = (struct hand){
-        .inject = inject, .socket = fcntl(inherited->socket, F_DUPFD_CLOEXEC, 0), .sockets = {moved, -1}};
-    return result < 0 ? result : revived->puppet.hand.socket < 0 ? -errno : 0;
+    const int shared = hand_share(&revived->puppet.hand, inherited, inject, moved);
+    return result < 0 ? result : shared;
 }
 
 /* One that stands for another has what its own maker has. */

@@ -1,20 +1,36 @@
 #include "child.h"
 
+#include <dirent.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 
 #include "engine.h"
 #include "error.h"
 #include "fd.h"
 #include "freeze.h"
 #include "loop.h"
+#include "status.h"
 #include "sys.h"
 
 static struct child *children;
 static struct source signals;
+
+static struct child *find(pid_t pid)
+{
+    struct child *child = children;
+
+    while (child && child->pid != pid) {
+        child = child->next;
+    }
+    return child;
+}
 
 static void reap(void)
 {
@@ -24,15 +40,11 @@ static void reap(void)
             info.si_pid == 0) {
             return;
         }
-        struct child *child = children;
-        while (child && child->pid != info.si_pid) {
-            child = child->next;
-        }
+        struct child *child = find(info.si_pid);
         if (info.si_code == CLD_TRAPPED || info.si_code == CLD_STOPPED) {
-            if (child && child->stands) {
-                kill(child->pid, SIGKILL);
-            } else {
-                freeze_release(&info);
+            /* What stands is not to run; of what nobody knows only those may that live in a sandbox. */
+            if ((child && child->stands) || !freeze_release(&info)) {
+                kill(info.si_pid, SIGKILL);
             }
             continue;
         }
@@ -101,13 +113,71 @@ void child_unwatch(struct child *child)
     }
 }
 
+/* Of one that is traced and only stands waitpid would tell that it does. */
+static void reap_zombie(pid_t pid)
+{
+    char text[1024];
+    const char *end = proc_read(pid, "stat", text, sizeof text) > 0 ? strrchr(text, ')') : NULL;
+
+    if (end && strncmp(end, ") Z", 3) == 0 && !find(pid)) {
+        waitpid(pid, NULL, WNOHANG | __WALL);
+    }
+}
+
+static void reap_children(pid_t pid, pid_t tid)
+{
+    char path[64];
+    int child;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, tid);
+    FILE *file = fopen(path, "re");
+    while (file && fscanf(file, "%d", &child) == 1) {
+        reap_zombie(child);
+    }
+    if (file) {
+        fclose(file);
+    }
+}
+
+/* What we trace or have for a child and do not know of, because what made it was killed at that moment: its threads, its
+ * children, and ours in its namespace. It cannot end before we have seen them end. */
+static void reap_strays(pid_t pid)
+{
+    char path[64];
+    struct dirent *entry;
+
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *tasks = opendir(path);
+    while (tasks && (entry = readdir(tasks))) {
+        const pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
+        if (tid > 0 && tid != pid) {
+            reap_zombie(tid);
+        }
+        if (tid > 0) {
+            reap_children(pid, tid);
+        }
+    }
+    if (tasks) {
+        closedir(tasks);
+    }
+    reap_children(getpid(), getpid());
+}
+
+#define STRAY_MS 5
+
 void child_kill_and_wait(struct child *child)
 {
-    if (child->pid > 0) {
-        kill(child->pid, SIGKILL);
-        RETRY_EINTR(waitpid(child->pid, NULL, __WALL));
-        child_unwatch(child);
+    if (child->pid <= 0) {
+        return;
     }
+    kill(child->pid, SIGKILL);
+    struct pollfd ended = {.fd = pidfd_open(child->pid, 0), .events = POLLIN}; /* a thread has none */
+    while (ended.fd >= 0 && RETRY_EINTR(poll(&ended, 1, STRAY_MS)) == 0) {
+        reap_strays(child->pid);
+    }
+    fd_close(&ended.fd);
+    RETRY_EINTR(waitpid(child->pid, NULL, __WALL));
+    child_unwatch(child);
 }
 
 pid_t child_fork_into(int pid_ns, int cgroup, int *pidfd)

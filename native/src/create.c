@@ -10,7 +10,6 @@
 #include "fd.h"
 #include "root.h"
 #include "sandbox.h"
-#include "spare.h"
 #include "tree.h"
 
 static int parse_net(item args, bool *host_net, struct err *err)
@@ -99,44 +98,6 @@ void standing_unmake(struct standing *standing, const struct sandbox *sandbox, c
 
 /* ---- making one ---- */
 
-/* Into a cgroup of its own, or that which a spare has brought. */
-static int arrive(struct arrival *arrival, struct sandbox *sandbox, const struct image *image,
-                  struct out *timings, struct err *err)
-{
-    const uint64_t start = now_usec();
-
-    *arrival = (struct arrival){0};
-    if (image && !sandbox->host_net && spare_take(arrival, image, NULL, &sandbox->limits)) {
-        sandbox->cgroup = arrival->cgroup;
-        arrival->has_cgroup = false;
-    } else if (cgroup_create(&sandbox->cgroup, sandbox->id, &sandbox->limits, err) < 0 ||
-               arrival_begin(arrival, image, sandbox->host_net, &sandbox->cgroup, err) < 0) {
-        return -1;
-    }
-    out_key_uint(timings, "cell", now_usec() - start);
-    if (fault_check("take cell", err) < 0) {
-        arrival_undo(arrival);
-        return -1;
-    }
-    return 0;
-}
-
-static int stand(struct arrival *arrival, struct sandbox *sandbox, struct out *timings, struct err *err)
-{
-    struct standing standing;
-
-    if (standing_make(&standing, sandbox, &sandbox->chain, sandbox->head, arrival->cell, timings, err) < 0) {
-        return -1;
-    }
-    if (arrival_complete(arrival, sandbox, standing.trees, err) < 0) {
-        standing_unmake(&standing, sandbox, sandbox->head);
-        return -1;
-    }
-    sandbox->trees = standing.trees;
-    sandbox->carried = standing.carried;
-    return 0;
-}
-
 static int parse(struct sandbox *sandbox, item args, struct err *err)
 {
     if (arg_string(args, "dir", &sandbox->dir, err) < 0 || !(sandbox->base = arg_base(args, err))) {
@@ -154,19 +115,19 @@ static int parse(struct sandbox *sandbox, item args, struct err *err)
 static int build(struct sandbox *sandbox, struct request *request, struct out *timings, struct err *err)
 {
     const uint64_t start = now_usec();
+    struct standing standing;
     struct arrival arrival;
     struct image *image;
 
     if (parse(sandbox, request->args, err) < 0 || make_logs(sandbox, err) < 0 ||
-        arg_image(request->args, &image, err) < 0 || arrive(&arrival, sandbox, image, timings, err) < 0) {
-        return -1;
-    }
-    if (stand(&arrival, sandbox, timings, err) < 0) {
-        arrival_undo(&arrival);
+        arg_image(request->args, &image, err) < 0 ||
+        arrival_stand(&arrival, &standing, sandbox, image, &sandbox->chain, sandbox->head, timings, err) <
+            0) {
         return -1;
     }
     const uint64_t stood = now_usec();
-    revival_tell(&arrival.revival, timings);
+    sandbox->trees = standing.trees;
+    sandbox->carried = standing.carried;
     sandbox->cell = arrival.cell;
     arrival_let_go(&arrival, sandbox, &request->ok);
     out_key_uint(timings, "let go", now_usec() - stood);

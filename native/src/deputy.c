@@ -30,13 +30,9 @@ static int make_other(struct deputies *deputies, pid_t pid)
     const struct birthplace cell = {.pid_ns = deputies->stage->cell->pid_ns, .cgroup = -1};
     int result = puppet_fork(&deputies->other, template, &cell, CLONE_PARENT | CLONE_VM, pid);
 
-    if (result < 0) {
-        return result;
-    }
-    deputies->other.hand = template->hand;
-    deputies->other.hand.inject = &deputies->other.inject;
-    deputies->other.hand.socket = fcntl(template->hand.socket, F_DUPFD_CLOEXEC, 0);
-    return deputies->other.hand.socket < 0 ? -errno : 0;
+    return result < 0 ? result
+                      : hand_share(&deputies->other.hand, &template->hand, &deputies->other.inject,
+                                   template->hand.sockets[0]);
 }
 
 /* The one that stands for the process; NULL with errno. */

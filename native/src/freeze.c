@@ -447,10 +447,32 @@ void thaw(struct frozen *frozen)
     *frozen = (struct frozen){0};
 }
 
-void freeze_release(const siginfo_t *stop)
+/* In the cell that a sandbox stands in. */
+static bool lives(pid_t pid)
 {
+    char path[64];
+    struct stat its, st;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+    if (stat(path, &its) < 0) {
+        return false;
+    }
+    for (const struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
+        if (!sandbox->dead && fstat(sandbox->cell->pid_ns, &st) == 0 && st.st_ino == its.st_ino) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool freeze_release(const siginfo_t *stop)
+{
+    if (!lives(stop->si_pid)) {
+        return false;
+    }
     int signal = EVENT_OF(stop->si_status) == PTRACE_EVENT_STOP ? 0 : SIGNAL_OF(stop->si_status);
 
     go_on_waiting(stop->si_pid);
     ptrace(PTRACE_DETACH, stop->si_pid, 0, signal);
+    return true;
 }

@@ -1,5 +1,6 @@
 #include "hand.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -25,7 +26,8 @@ _Static_assert(sizeof(struct message) <= MESSAGE_BYTES, "a message fits its part
 /* A socket pair made by the process; the engine takes its end out. */
 int hand_open(struct hand *hand, struct inject *inject, int pidfd)
 {
-    *hand = (struct hand){.inject = inject, .socket = -1, .sockets = {-1, -1}};
+    *hand = HAND_NONE;
+    hand->inject = inject;
     inject_clear(inject);
     inject_add(inject, SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, inject_data(inject), 0, 0);
     int result = inject_run(inject);
@@ -36,13 +38,29 @@ int hand_open(struct hand *hand, struct inject *inject, int pidfd)
     if (result < 0) {
         return result;
     }
-    hand->socket = pidfd_getfd(pidfd, hand->sockets[1], 0);
+    hand->queue = pidfd_getfd(pidfd, hand->sockets[0], 0);
+    hand->socket = hand->queue < 0 ? -1 : pidfd_getfd(pidfd, hand->sockets[1], 0);
     return hand->socket < 0 ? -errno : 0;
+}
+
+int hand_share(struct hand *hand, const struct hand *from, struct inject *inject, int number)
+{
+    *hand = (struct hand){.inject = inject,
+                          .socket = fcntl(from->socket, F_DUPFD_CLOEXEC, 0),
+                          .queue = fcntl(from->queue, F_DUPFD_CLOEXEC, 0),
+                          .sockets = {number, -1}};
+    return hand->socket < 0 || hand->queue < 0 ? -errno : 0;
+}
+
+void hand_forget(struct hand *hand)
+{
+    fd_close(&hand->socket);
+    fd_close(&hand->queue);
 }
 
 void hand_add_close(struct hand *hand)
 {
-    fd_close(&hand->socket);
+    hand_forget(hand);
     for (int i = 0; i < 2; i++) {
         if (hand->sockets[i] >= 0) {
             inject_add_free(hand->inject, SYS_close, (uint64_t)hand->sockets[i], 0, 0, 0, 0, 0);
@@ -111,6 +129,28 @@ static int take_numbers(const struct hand *hand, size_t index, int *numbers, siz
     return 0;
 }
 
+/* What a process has not received because it was killed would be received by the next that has the same socket. */
+static void empty(const struct hand *hand)
+{
+    char control[CONTROL_BYTES], byte;
+    struct iovec piece = {.iov_base = &byte, .iov_len = 1};
+
+    for (;;) {
+        struct msghdr header = {
+            .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        if (recvmsg(hand->queue, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0) {
+            return;
+        }
+        const struct cmsghdr *attached = CMSG_FIRSTHDR(&header);
+        const size_t count = attached ? (attached->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(attached) + i * sizeof fd, sizeof fd);
+            fd_close(&fd);
+        }
+    }
+}
+
 static size_t message_size(size_t left)
 {
     return left < FDS_PER_MESSAGE ? left : FDS_PER_MESSAGE;
@@ -136,6 +176,7 @@ int hand_over(struct hand *hand, const int *fds, size_t count, int *numbers)
             done += size;
         }
         if (result < 0) {
+            empty(hand);
             return result;
         }
     }

@@ -122,14 +122,36 @@ void image_add(struct image *image)
     loop_when_idle(IDLE_NOW, build_when_idle);
 }
 
-bool image_is_ready(const struct image *image)
+/* The first process whose template is there no more. */
+static const struct image_process *find_lost(const struct image *image,
+                                             bool (*lives)(const struct template *))
 {
     for (size_t i = 0; i < image->process_count; i++) {
-        if (!template_lives(image->processes[i].template)) {
-            return false;
+        if (!lives(image->processes[i].template)) {
+            return &image->processes[i];
         }
     }
-    return !image->failure && image->built == image->process_count;
+    return NULL;
+}
+
+static int lost(const struct image_process *process, struct err *err)
+{
+    return err_set(err, ERR_NO_IMAGE, "its processes are lost: what was kept of process %d (%s) was killed",
+                   process->pid, process->command);
+}
+
+bool image_is_ready(const struct image *image)
+{
+    return !image->failure && image->built == image->process_count && !find_lost(image, template_lives);
+}
+
+void image_explain(const struct image *image, struct err *err)
+{
+    const struct image_process *process = find_lost(image, template_stands);
+
+    if (process) {
+        lost(process, err);
+    }
 }
 
 int image_complete(struct image *image, struct err *err)
@@ -142,15 +164,8 @@ int image_complete(struct image *image, struct err *err)
     if (image->failure) {
         return err_set(err, ERR_NO_IMAGE, "its processes could not be kept: %s", image->failure);
     }
-    for (size_t i = 0; i < image->process_count; i++) {
-        const struct image_process *process = &image->processes[i];
-        if (!template_lives(process->template)) {
-            return err_set(err, ERR_NO_IMAGE,
-                           "its processes are lost: what was kept of process %d (%s) was killed",
-                           process->pid, process->command);
-        }
-    }
-    return 0;
+    const struct image_process *process = find_lost(image, template_lives);
+    return process ? lost(process, err) : 0;
 }
 
 /* ---- the end ---- */

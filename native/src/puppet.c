@@ -169,7 +169,7 @@ static int make_puppet(struct puppet *puppet, uint64_t at)
 
 void puppet_none(struct puppet *puppet)
 {
-    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = {.socket = -1}};
+    *puppet = (struct puppet){.subject = {.pidfd = -1, .memory = -1}, .hand = HAND_NONE};
 }
 
 int puppet_make(struct puppet *puppet, uint64_t at, struct err *err)
@@ -304,7 +304,7 @@ int puppet_go_on(struct puppet *puppet)
 void puppet_end(struct puppet *puppet)
 {
     child_kill_and_wait(&puppet->child);
-    fd_close(&puppet->hand.socket);
+    hand_forget(&puppet->hand);
     fd_close(&puppet->subject.pidfd);
     fd_close(&puppet->subject.memory);
 }

@@ -3,13 +3,11 @@
 #include <string.h>
 
 #include "arrival.h"
-#include "fault.h"
 #include "fd.h"
 #include "file.h"
 #include "lineage.h"
 #include "process.h"
 #include "server.h"
-#include "spare.h"
 
 #define SETTLE_USEC 1000000
 
@@ -107,59 +105,33 @@ static bool has_left_commands(const struct sandbox *sandbox)
 
 /* ---- the whole ---- */
 
-/* A cell with the processes, which stands on the chain. */
-static int arrive(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
-                  const struct chain *chain, const char *head, item args, struct err *err)
-{
-    struct out *timings = &sandbox->rollback.timings;
-    struct image *image;
-    uint64_t start = now_usec();
-
-    *arrival = (struct arrival){0};
-    if (arg_image(args, &image, err) < 0) {
-        return -1;
-    }
-    out_key_uint(timings, "template", now_usec() - start);
-    start = now_usec();
-    if (!(image && spare_take(arrival, image, sandbox, NULL)) &&
-        arrival_begin(arrival, image, sandbox->host_net, &sandbox->cgroup, err) < 0) {
-        return -1;
-    }
-    out_key_uint(timings, "cell", now_usec() - start);
-    if (fault_check("take cell", err) < 0 ||
-        standing_make(standing, sandbox, chain, head, arrival->cell, timings, err) < 0) {
-        arrival_undo(arrival);
-        return -1;
-    }
-    if (arrival_complete(arrival, sandbox, standing->trees, err) < 0) {
-        standing_unmake(standing, sandbox, head);
-        arrival_undo(arrival);
-        return -1;
-    }
-    revival_tell(&arrival->revival, timings);
-    return 0;
-}
-
 int op_sandbox_rollback(struct request *request, struct err *err)
 {
     struct sandbox *sandbox = arg_live_sandbox(request->args, err);
     struct chain chain = {0};
     struct standing standing;
     struct arrival arrival;
+    struct image *image;
     cleanup_free char *head = NULL;
     const uint64_t began = now_usec();
+    uint64_t start = began;
 
     if (!sandbox || arg_string(request->args, "head", &head, err) < 0 || rollback_settle(sandbox, err) < 0) {
         return -1;
     }
-    if (arg_chain(request->args, "layers", &chain, err) < 0 ||
-        arrive(&arrival, &standing, sandbox, &chain, head, request->args, err) < 0) {
+    struct out *timings = &sandbox->rollback.timings;
+    if (arg_chain(request->args, "layers", &chain, err) < 0 || arg_image(request->args, &image, err) < 0) {
         chain_free(&chain);
-        out_free(&sandbox->rollback.timings);
+        return -1;
+    }
+    out_key_uint(timings, "template", now_usec() - start);
+    if (arrival_stand(&arrival, &standing, sandbox, image, &chain, head, timings, err) < 0) {
+        chain_free(&chain);
+        out_free(timings);
         return -1;
     }
     out_key_uint(&request->ok, "initPid", (uint64_t)arrival.cell->init.pid);
-    const uint64_t start = now_usec();
+    start = now_usec();
     out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_kill_all(sandbox));
     const bool goes_on = arrival.revival.count > 0;
     leave(sandbox, &arrival, &standing);
@@ -175,7 +147,7 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     sandbox->rollback.began = began;
     sandbox->rollback.left = now_usec();
     sandbox->rollback.is_told = false;
-    out_key_uint(&sandbox->rollback.timings, "let go", sandbox->rollback.left - start);
+    out_key_uint(timings, "let go", sandbox->rollback.left - start);
     request->ok = (struct out){0};
     /* Nothing of the old cell runs any more; but on the host's network its sockets are in the way until they are closed. */
     if (goes_on && !sandbox->host_net && !has_left_commands(sandbox)) {

@@ -250,7 +250,7 @@ struct template *template_build(struct memory *memory, const struct image_proces
         die("out of memory");
     }
     this.inject = &this.template->puppet.inject;
-    this.template->puppet.hand.socket = -1;
+    this.template->puppet.hand = HAND_NONE;
     int result = memory->grows && !(origin && origin->template)
                      ? err_set(err, ERR_NO_IMAGE, "the state it grows from is gone")
                  : memory->grows ? begin_grown(&this, origin, err)
@@ -270,6 +270,13 @@ bool template_lives(const struct template *template)
     struct pollfd ended = {.fd = template->puppet.subject.pidfd, .events = POLLIN};
 
     return !template->puppet.thread.gone && poll(&ended, 1, 0) == 0;
+}
+
+bool template_stands(const struct template *template)
+{
+    struct arch_regs regs;
+
+    return template_lives(template) && arch_get_regs(template->puppet.thread.tid, &regs) == 0;
 }
 
 void template_free(struct template *template)

@@ -29,6 +29,11 @@ interface Node {
   readonly children?: Node[]
 }
 
+/** What whoever runs the tests wants tried. */
+function given(...names: string[]): Record<string, string> {
+  return Object.fromEntries(names.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : [])))
+}
+
 export class TestDaemon {
   readonly directory: string = mkdtempSync(path.join(tmpdir(), 'dbx-'))
   readonly dataDir: string = path.join(this.directory, 'data')
@@ -42,7 +47,7 @@ export class TestDaemon {
       DELTABOX_DATA: this.dataDir,
       DELTABOX_RUN: this.runBase,
       DELTABOX_LOG_LEVEL: 'debug',
-      ...(process.env.DELTABOX_COPY_AHEAD ? { DELTABOX_COPY_AHEAD: process.env.DELTABOX_COPY_AHEAD } : {}),
+      ...given('DELTABOX_ENGINE', 'DELTABOX_COPY_AHEAD'),
       ...env,
     }
   }
