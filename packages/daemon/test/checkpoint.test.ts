@@ -157,6 +157,10 @@ describe('a checkpoint', () => {
     })
     await checkpoint(box)
     expect(attempts).toBe(4)
+    // Only the first copies much memory before it knows whether it can be.
+    const asked = the.engine.requests.filter(({ operation }) => operation === 'sandbox.checkpoint')
+    const much = asked.map(({ parameters }) => (parameters as { much: number }).much)
+    expect(much).toEqual([2 ** 24, ...Array(3).fill(Number.MAX_SAFE_INTEGER)])
     const object = { pid: 5, command: Buffer.from('c'), object: Buffer.from('o'), reason: Buffer.from('r') }
     the.engine.answer('sandbox.checkpoint', () => {
       attempts += 1

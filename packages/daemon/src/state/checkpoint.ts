@@ -83,10 +83,13 @@ async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
   let taken: CheckpointTaken
   try {
     const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
-    const { copyAhead: much } = state.config
-    const parameters = { sandbox: id, head: state.layers.directory(head), image, much, ...chain }
+    const parameters = { sandbox: id, head: state.layers.directory(head), image, ...chain }
     const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
-    taken = await untilSettled(state, () => ask(state, sandbox, doing, 'sandbox.checkpoint', parameters))
+    taken = await untilSettled(state, (isFirst) => {
+      // What is tried again and again does not copy all the memory each time.
+      const much = isFirst ? state.config.copyAhead : Number.MAX_SAFE_INTEGER
+      return ask(state, sandbox, doing, 'sandbox.checkpoint', { ...parameters, much })
+    })
   } catch (error) {
     // Whether an engine that is gone has switched nobody knows: what is not its head is removed with the sandbox.
     if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
@@ -108,16 +111,16 @@ function layerOf(state: State, checkpoint: string | null): string | null | undef
   return checkpoint === null ? null : state.store.checkpoints.get(checkpoint)?.layer
 }
 
-async function untilSettled<T>(state: State, attempt: () => Promise<T>): Promise<T> {
-  for (const delayMs of SETTLE_DELAYS_MS) {
+async function untilSettled<T>(state: State, attempt: (isFirst: boolean) => Promise<T>): Promise<T> {
+  for (const [index, delayMs] of SETTLE_DELAYS_MS.entries()) {
     try {
-      return await attempt()
+      return await attempt(index === 0)
     } catch (error) {
       if (!isUnsettled(error) || state.stopping.signal.aborted) throw error
     }
     await delay(delayMs)
   }
-  return await attempt()
+  return await attempt(false)
 }
 
 function isUnsettled(error: unknown): boolean {
