@@ -41,10 +41,19 @@ static struct stage stage_of(struct arrival *arrival, const struct cgroup *cgrou
                           .owner = &arrival->stdio};
 }
 
+static void leave_cgroup(struct arrival *arrival)
+{
+    if (arrival->has_cgroup) {
+        cgroup_remove(&arrival->cgroup);
+        arrival->has_cgroup = false;
+    }
+}
+
 int arrival_begin(struct arrival *arrival, const struct image *image, bool host_net,
                   const struct cgroup *cgroup, struct err *err)
 {
     if (cell_take(&arrival->cell, host_net, err) < 0) {
+        leave_cgroup(arrival);
         return -1;
     }
     const struct stage stage = stage_of(arrival, cgroup, NULL);
@@ -68,10 +77,7 @@ void arrival_undo(struct arrival *arrival)
     cell_destroy(arrival->cell);
     free(arrival->cell);
     arrival->cell = NULL;
-    if (arrival->has_cgroup) {
-        cgroup_remove(&arrival->cgroup);
-        arrival->has_cgroup = false;
-    }
+    leave_cgroup(arrival);
 }
 
 /* ---- on the files of a sandbox ---- */

@@ -104,6 +104,10 @@ it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, { tim
     await expect
       .poll(() => family.templates().length, { interval: 5, timeout: 10_000 })
       .toBe(checkpoint.processes * checkpoints.length)
+    // What stands ready for the latest has descriptors, too.
+    await expect
+      .poll(() => family.spares().length, { interval: 5, timeout: 10_000 })
+      .toBe(checkpoint.processes * Math.min(4, checkpoints.length))
     costs.push(costOf(family, checkpoint))
   }
   const early = costs.slice(5, 35)
