@@ -8,6 +8,7 @@
 #include "lineage.h"
 #include "process.h"
 #include "server.h"
+#include "urgency.h"
 
 #define SETTLE_USEC 1000000
 
@@ -111,6 +112,7 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     struct chain chain = {0};
     struct standing standing;
     struct arrival arrival;
+    struct urgency urgency = {0};
     struct image *image;
     cleanup_free char *head = NULL;
     const uint64_t began = now_usec();
@@ -132,7 +134,11 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     }
     out_key_uint(&request->ok, "initPid", (uint64_t)arrival.cell->init.pid);
     start = now_usec();
+    /* What is killed ends as soon as it can, which would be before we have gone on. */
+    urgency_raise(&urgency, 0);
     out_key_uint(&request->ok, "stopped", (uint64_t)sandbox_kill_all(sandbox));
+    out_key_uint(timings, "kill", now_usec() - start);
+    start = now_usec();
     const bool goes_on = arrival.revival.count > 0;
     leave(sandbox, &arrival, &standing);
     chain_free(&sandbox->chain);
@@ -153,5 +159,6 @@ int op_sandbox_rollback(struct request *request, struct err *err)
     if (goes_on && !sandbox->host_net && !has_left_commands(sandbox)) {
         tell(sandbox);
     }
+    urgency_drop(&urgency, 0);
     return OP_LATER;
 }
