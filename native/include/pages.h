@@ -15,6 +15,8 @@ struct page_lists {
 
 /* Sets the lists. */
 int pages_look(pid_t pid, struct page_lists *lists);
+/* The same where the kernel cannot tell what was written: all counts as that. */
+int pages_look_slowly(pid_t pid, struct page_lists *lists);
 void page_lists_free(struct page_lists *lists);
 /* Those that can be protected and were written; sets `written`. From here on they are protected. */
 int pages_take_written(pid_t pid, struct ranges *written);

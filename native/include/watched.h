@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 struct err;
+struct image;
 struct sandbox;
 
 #define WATCHED_BUCKETS 1024
@@ -23,6 +24,8 @@ struct watched *watched_find(const struct sandbox *sandbox, size_t tree, uint64_
 struct watched *watched_add(struct sandbox *sandbox, size_t tree, uint64_t inode);
 void watched_forget(struct sandbox *sandbox);
 void watched_not_missing(struct sandbox *sandbox);
+/* Where the watches of an image that the sandbox has gone back to lie, so that it need not be looked for. */
+void watched_know_image(struct sandbox *sandbox, const struct image *image);
 /* In the new trees they have other numbers; those nobody watches any more are forgotten. */
 void watched_have_moved(struct sandbox *sandbox);
 /* Looks for what is missing. While the sandbox runs, what is renamed may not be found. */

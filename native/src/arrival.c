@@ -188,7 +188,11 @@ void arrival_let_go(struct arrival *arrival, struct sandbox *sandbox, struct out
         }
     }
     out_end(ok);
+    const struct image *image = revival->image;
     revival_go(revival);
+    if (image) {
+        watched_know_image(sandbox, image);
+    }
     revival_end(revival);
     stdio_free(&arrival->stdio);
 }

@@ -119,5 +119,32 @@ static int open_inotify(const struct opening *opening, const struct image_handle
     return result < 0 ? result : fd_steal(&fd);
 }
 
+static void know_place(struct sandbox *sandbox, size_t tree, const char *path)
+{
+    uint64_t inode;
+    cleanup_fd place = watched_look(sandbox->trees[tree], path, &inode);
+
+    if (place < 0 || watched_find(sandbox, tree, inode)) {
+        return;
+    }
+    struct watched *watched = watched_add(sandbox, tree, inode);
+    watched->path = strdup(path);
+    if (!watched->path) {
+        die("out of memory");
+    }
+}
+
+void watched_know_image(struct sandbox *sandbox, const struct image *image)
+{
+    for (size_t i = 0; i < image->handle_count; i++) {
+        const struct kept_inotify *kept = image->handles[i].kept;
+        for (size_t j = 0; image->handles[i].kind == &handle_inotify && j < kept->count; j++) {
+            if (kept->watches[j].path) {
+                know_place(sandbox, kept->watches[j].watch.tree, kept->watches[j].path);
+            }
+        }
+    }
+}
+
 const struct handle_kind handle_inotify = {
     .name = "inotify", .is_it = is_it, .capture = capture_inotify, .open = open_inotify, .forget = forget};

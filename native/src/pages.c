@@ -81,10 +81,61 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct page_lists *l
     }
 }
 
+/* ---- on kernels before 6.7 ---- */
+
+#define ENTRY_PRESENT (1ULL << 63)
+#define ENTRY_SWAPPED (1ULL << 62)
+#define ENTRY_FILE (1ULL << 61) /* or memory that is shared */
+
+static int look_at_entries(int pagemap, uint64_t start, uint64_t end, struct page_lists *lists)
+{
+    static uint64_t entries[ENTRIES];
+
+    for (uint64_t at = start; at < end;) {
+        const uint64_t pages = (end - at) / PAGE_BYTES;
+        const size_t count = pages < ENTRIES ? pages : ENTRIES, bytes = count * sizeof *entries;
+        if (pread(pagemap, entries, bytes, (off_t)(at / PAGE_BYTES * sizeof *entries)) != (ssize_t)bytes) {
+            return -EIO;
+        }
+        for (size_t i = 0; i < count; i++, at += PAGE_BYTES) {
+            if (entries[i] & (ENTRY_PRESENT | ENTRY_SWAPPED) && !(entries[i] & ENTRY_FILE)) {
+                ranges_append(&lists->own, at, at + PAGE_BYTES);
+                ranges_append(&lists->written, at, at + PAGE_BYTES);
+            }
+        }
+    }
+    return 0;
+}
+
+/* Pages of zeros are told of as well. */
+int pages_look_slowly(pid_t pid, struct page_lists *lists)
+{
+    unsigned long long start, end;
+    char path[64], text[4400];
+    cleanup_fd pagemap = open_pagemap(pid);
+
+    *lists = (struct page_lists){0};
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *file = fopen(path, "re");
+    int result = pagemap < 0 ? pagemap : file ? 0 : -errno;
+    while (result == 0 && fgets(text, sizeof text, file)) {
+        if (sscanf(text, "%llx-%llx", &start, &end) == 2 && end <= TASK_END) {
+            result = look_at_entries(pagemap, start, end, lists);
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return result;
+}
+
+/* ---- the lists ---- */
+
 int pages_look(pid_t pid, struct page_lists *lists)
 {
     *lists = (struct page_lists){0};
-    return scan(pid, 0, 0, lists);
+    int result = scan(pid, 0, 0, lists);
+    return result == -ENOTTY ? pages_look_slowly(pid, lists) : result;
 }
 
 int pages_take_written(pid_t pid, struct ranges *written)
