@@ -1,4 +1,4 @@
-/* Taking pages out of a frozen process, while it and whoever waits for it stands still. */
+/* Taking many pages out of a process at once: it, or whoever waits for a checkpoint of it, stands still meanwhile. */
 #pragma once
 
 #include "inject.h"

@@ -19,6 +19,8 @@ struct lineage {
 struct lineage *lineage_of(struct sandbox *sandbox, pid_t pid);
 /* The process of an image that it came from; NULL when that is gone. */
 const struct image_process *lineage_origin(const struct lineage *lineage);
+/* The same; NULL also when its template is gone. */
+const struct image_process *lineage_living_origin(const struct lineage *lineage);
 /* It has just been revived from there. `watch`: what lineage_watch_new has given for it, or negative; it is taken over. */
 void lineage_begin(struct sandbox *sandbox, pid_t pid, const char *image, pid_t inner, int watch);
 /* For a process that has the pages of an image, but no page frames in common with the template. It or -errno. */

@@ -16,5 +16,7 @@ struct origin {
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
                    uint64_t injected, const struct origin *origin, struct ahead *ahead,
                    struct obstacles *obstacles, struct err *err);
-/* For content; given back by munmap. NULL when there is none. */
+/* For content. NULL when there is none. */
 uint8_t *memory_room(size_t size);
+/* Gives it back, if it is some. */
+void memory_leave_room(uint8_t **bytes, size_t size);

@@ -1,11 +1,15 @@
 /* What /proc tells of a process or thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 /* A small file whole. Its length or -errno. */
 ssize_t proc_read(pid_t pid, const char *name, char *out, size_t cap);
+/* The pid namespace it is in; 0 when it is gone. */
+ino_t proc_namespace(pid_t pid);
+bool proc_is_in(pid_t pid, ino_t pid_ns);
 
 /* What /proc says, whole. NULL when the thread is gone. Good until the next call. */
 const char *status_read(pid_t tid);

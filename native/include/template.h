@@ -16,7 +16,7 @@ struct template
 /* Builds it from what was captured, but for the content; where that grows, from the template of its origin. NULL with
  * err. */
 struct template *template_build(struct memory *memory, const struct image_process *origin, struct err *err);
-/* False once somebody has killed it. */
+/* False once somebody has killed it, and of none. */
 bool template_lives(const struct template *template);
 /* The same, also when it has not come to its end yet. */
 bool template_stands(const struct template *template);

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "areas.h"
 #include "fd.h"
@@ -11,7 +10,7 @@
 #include "lineage.h"
 #include "memory.h"
 #include "pages.h"
-#include "template.h"
+#include "status.h"
 
 #define PAGE_BYTES 4096u
 
@@ -19,26 +18,12 @@
 
 static uint64_t resident(pid_t pid)
 {
-    char path[64];
-    unsigned long long pages = 0;
+    char text[128];
+    unsigned long long pages;
 
-    snprintf(path, sizeof path, "/proc/%d/statm", pid);
-    FILE *file = fopen(path, "re");
-    if (file) {
-        if (fscanf(file, "%*u %llu", &pages) != 1) {
-            pages = 0;
-        }
-        fclose(file);
-    }
-    return pages * PAGE_BYTES;
-}
-
-/* The template that it has grown from. */
-static bool has_origin(const struct lineage *lineage)
-{
-    const struct image_process *origin = lineage_origin(lineage);
-
-    return origin && origin->template && template_lives(origin->template);
+    return proc_read(pid, "statm", text, sizeof text) > 0 && sscanf(text, "%*u %llu", &pages) == 1
+               ? pages * PAGE_BYTES
+               : 0;
 }
 
 static bool has_written(pid_t pid, uint64_t much)
@@ -48,16 +33,6 @@ static bool has_written(pid_t pid, uint64_t much)
 
     page_lists_free(&lists);
     return found;
-}
-
-/* What is not watched and has common page frames with a template is compared with that when it stands still. */
-static bool is_wanted(struct sandbox *sandbox, pid_t pid, uint64_t much)
-{
-    if (resident(pid) < much) {
-        return false;
-    }
-    const struct lineage *lineage = lineage_of(sandbox, pid);
-    return !has_origin(lineage) || (lineage->watch >= 0 && has_written(pid, much));
 }
 
 /* Of one that is to be watched. */
@@ -74,6 +49,32 @@ static void look_at_areas(struct ahead *ahead, pid_t pid)
     obstacles_free(&obstacles);
 }
 
+static struct ahead *ahead_new(pid_t pid, struct ahead *next)
+{
+    struct ahead *ahead = calloc(1, sizeof *ahead);
+
+    if (!ahead) {
+        die("out of memory");
+    }
+    *ahead = (struct ahead){.pid = pid, .memory.program = -1, .next = next};
+    return ahead;
+}
+
+/* What is not watched and has common page frames with a template is compared with that when it stands still. */
+static void add_wanted(struct ahead **list, struct sandbox *sandbox, pid_t pid, uint64_t much)
+{
+    if (resident(pid) < much) {
+        return;
+    }
+    const struct lineage *lineage = lineage_of(sandbox, pid);
+    if (!lineage_living_origin(lineage)) {
+        *list = ahead_new(pid, *list);
+        look_at_areas(*list, pid);
+    } else if (lineage->watch >= 0 && has_written(pid, much)) {
+        *list = ahead_new(pid, *list);
+    }
+}
+
 static struct ahead *find_wanted(struct sandbox *sandbox, uint64_t much)
 {
     struct ahead *list = NULL;
@@ -81,17 +82,7 @@ static struct ahead *find_wanted(struct sandbox *sandbox, uint64_t much)
     const size_t count = sandbox_list(sandbox, &pids);
 
     for (size_t i = 0; i < count; i++) {
-        if (is_wanted(sandbox, pids[i], much)) {
-            struct ahead *ahead = calloc(1, sizeof *ahead);
-            if (!ahead) {
-                die("out of memory");
-            }
-            *ahead = (struct ahead){.pid = pids[i], .memory.program = -1, .next = list};
-            if (!has_origin(lineage_of(sandbox, pids[i]))) {
-                look_at_areas(ahead, pids[i]);
-            }
-            list = ahead;
-        }
+        add_wanted(&list, sandbox, pids[i], much);
     }
     free(pids);
     return list;
@@ -129,7 +120,7 @@ static void begin(struct ahead *ahead, struct sandbox *sandbox, struct subject *
     if (!thread) {
         return;
     }
-    if (has_origin(lineage)) {
+    if (lineage_living_origin(lineage)) {
         lineage_take_written(sandbox, lineage, thread->tid, &ahead->pages);
     } else if (ahead->memory.areas) {
         watch_anew(ahead, sandbox, subject, thread);
@@ -155,10 +146,7 @@ static void begin_all(struct ahead *list, struct sandbox *sandbox)
 
 static void forget(struct ahead *ahead)
 {
-    if (ahead->bytes) {
-        munmap(ahead->bytes, ahead->size);
-    }
-    ahead->bytes = NULL;
+    memory_leave_room(&ahead->bytes, ahead->size);
     ranges_free(&ahead->pages);
     memory_free(&ahead->memory);
 }

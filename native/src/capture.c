@@ -109,18 +109,17 @@ static int capture_memory(struct image_process *process, const struct move *move
                           struct obstacles *obstacles, struct err *err)
 {
     const struct lineage *lineage = lineage_of(move->sandbox, unit->subject->pid);
-    const struct image_process *before = lineage_origin(lineage);
+    const struct image_process *before = lineage_living_origin(lineage);
     const struct origin origin = {.process = before,
                                   .watched = lineage && lineage->watch >= 0,
                                   .more = lineage ? &lineage->before : NULL};
-    const bool has_origin = before && before->template && template_lives(before->template);
 
     if (memory_capture(&process->memory, unit->subject, unit->thread, unit->inject->area,
-                       has_origin ? &origin : NULL, ahead_of(move->ahead, unit->subject->pid), obstacles,
+                       before ? &origin : NULL, ahead_of(move->ahead, unit->subject->pid), obstacles,
                        err) < 0) {
         return -1;
     }
-    if (has_origin && process->memory.grows) {
+    if (before && process->memory.grows) {
         strcpy(process->origin, lineage->image);
         process->origin_pid = before->pid;
         process->generation = before->generation + 1;

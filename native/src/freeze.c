@@ -450,15 +450,11 @@ void thaw(struct frozen *frozen)
 /* In the cell that a sandbox stands in. */
 static bool lives(pid_t pid)
 {
-    char path[64];
-    struct stat its, st;
+    const ino_t its = proc_namespace(pid);
+    struct stat st;
 
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
-    if (stat(path, &its) < 0) {
-        return false;
-    }
     for (const struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
-        if (!sandbox->dead && fstat(sandbox->cell->pid_ns, &st) == 0 && st.st_ino == its.st_ino) {
+        if (!sandbox->dead && fstat(sandbox->cell->pid_ns, &st) == 0 && st.st_ino == its) {
             return true;
         }
     }

@@ -13,6 +13,7 @@
 #include "areas.h"
 #include "fd.h"
 #include "pages.h"
+#include "template.h"
 
 /* Of kernels since 6.7, for headers that do not have them yet. */
 #define WATCH_UNPOPULATED (1ULL << 13)
@@ -61,6 +62,13 @@ const struct image_process *lineage_origin(const struct lineage *lineage)
         }
     }
     return NULL;
+}
+
+const struct image_process *lineage_living_origin(const struct lineage *lineage)
+{
+    const struct image_process *origin = lineage_origin(lineage);
+
+    return origin && template_lives(origin->template) ? origin : NULL;
 }
 
 void lineages_complete(struct sandbox *sandbox)

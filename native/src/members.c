@@ -2,20 +2,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "fd.h"
 #include "freeze.h"
 #include "spare.h"
-
-static bool in_namespace(pid_t pid, ino_t pid_ns)
-{
-    char path[64];
-    struct stat st;
-
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
-    return stat(path, &st) == 0 && st.st_ino == pid_ns;
-}
+#include "status.h"
 
 struct pids {
     pid_t *list;
@@ -51,18 +42,13 @@ static void list_cgroup(const struct sandbox *sandbox, struct pids *pids)
 
 static void list_namespace(const struct sandbox *sandbox, struct pids *pids)
 {
-    char path[64];
-    struct stat st;
+    const ino_t pid_ns = proc_namespace(sandbox->cell->init.pid);
     DIR *proc = opendir("/proc");
     struct dirent *entry;
 
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
-    if (stat(path, &st) < 0) {
-        st.st_ino = 0;
-    }
     while (proc && (entry = readdir(proc))) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (pid > 0 && pid != sandbox->cell->init.pid && in_namespace(pid, st.st_ino)) {
+        if (pid > 0 && pid != sandbox->cell->init.pid && proc_is_in(pid, pid_ns)) {
             pids_add(pids, pid);
         }
     }

@@ -119,6 +119,14 @@ uint8_t *memory_room(size_t size)
     return room;
 }
 
+void memory_leave_room(uint8_t **bytes, size_t size)
+{
+    if (*bytes) {
+        munmap(*bytes, size);
+        *bytes = NULL;
+    }
+}
+
 /* What was copied ahead and was not written since is as it was then. */
 static struct ranges find_early(const struct memory *memory, const struct ahead *ahead,
                                 const struct ranges *written)
@@ -294,14 +302,6 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
     return 0;
 }
 
-static void forget(uint8_t **bytes, size_t size)
-{
-    if (*bytes) {
-        munmap(*bytes, size);
-        *bytes = NULL;
-    }
-}
-
 void memory_forget_content(struct memory *memory)
 {
     for (size_t i = 0; i < memory->file_count; i++) {
@@ -310,8 +310,8 @@ void memory_forget_content(struct memory *memory)
     fd_close(&memory->program);
     free(memory->pieces);
     memory->pieces = NULL;
-    forget(&memory->early, memory->early_size);
-    forget(&memory->late, memory->late_size);
+    memory_leave_room(&memory->early, memory->early_size);
+    memory_leave_room(&memory->late, memory->late_size);
     ranges_free(&memory->gone);
 }
 

@@ -198,6 +198,20 @@ int puppet_take(struct puppet *puppet, const struct puppet *parent, pid_t pid, b
 #define MASK_BYTES 8u
 #define EVENT_OF(status) ((status) >> 16)
 
+/* Runs on, with the signal unless it is 0, to the next stop or its end. */
+static int run_on(struct puppet *puppet, int signal, int *status)
+{
+    const pid_t pid = puppet->thread.tid;
+
+    return ptrace(PTRACE_CONT, pid, 0, signal) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0 ? -errno
+                                                                                                    : 0;
+}
+
+static bool stands(int status)
+{
+    return WIFSTOPPED(status) && EVENT_OF(status) == PTRACE_EVENT_STOP;
+}
+
 /* Signals are let in; the status of what comes then. */
 static int deliver(struct puppet *puppet, int signal, int *status)
 {
@@ -215,10 +229,7 @@ static int deliver(struct puppet *puppet, int signal, int *status)
     if (WSTOPSIG(*status) != signal || EVENT_OF(*status) != 0) {
         return -EPROTO;
     }
-    if (ptrace(PTRACE_CONT, pid, 0, signal) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0) {
-        return -errno;
-    }
-    return 0;
+    return run_on(puppet, signal, status);
 }
 
 static int exit_with(struct puppet *puppet, int code, int *status)
@@ -232,7 +243,7 @@ static int exit_with(struct puppet *puppet, int code, int *status)
     if (result < 0) {
         return result;
     }
-    return ptrace(PTRACE_CONT, pid, 0, 0) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0 ? -errno : 0;
+    return run_on(puppet, 0, status);
 }
 
 int puppet_exit(struct puppet *puppet, int status)
@@ -258,23 +269,7 @@ int puppet_stop(struct puppet *puppet, int signal)
     if (result == 0 && ptrace(PTRACE_SETSIGMASK, puppet->thread.tid, MASK_BYTES, &all) < 0) {
         result = -errno;
     }
-    return result < 0 ? result
-           : WIFSTOPPED(status) && EVENT_OF(status) == PTRACE_EVENT_STOP && WSTOPSIG(status) == signal
-               ? 0
-               : -EPROTO;
-}
-
-/* Runs on to the next stop. */
-static int run_on(struct puppet *puppet, int *status)
-{
-    const pid_t pid = puppet->thread.tid;
-
-    return ptrace(PTRACE_CONT, pid, 0, 0) < 0 || RETRY_EINTR(waitpid(pid, status, __WALL)) < 0 ? -errno : 0;
-}
-
-static bool stands(int status)
-{
-    return WIFSTOPPED(status) && EVENT_OF(status) == PTRACE_EVENT_STOP;
+    return result < 0 ? result : stands(status) && WSTOPSIG(status) == signal ? 0 : -EPROTO;
 }
 
 /* It is told of the end of its stop, then of the signal, which is not let through; and nothing of it runs in between. */
@@ -287,14 +282,14 @@ int puppet_go_on(struct puppet *puppet)
     if (ptrace(PTRACE_SETSIGMASK, pid, MASK_BYTES, &none) < 0 || kill(pid, SIGCONT) < 0) {
         return -errno;
     }
-    int result = run_on(puppet, &status);
+    int result = run_on(puppet, 0, &status);
     if (result == 0 && stands(status)) {
-        result = run_on(puppet, &status);
+        result = run_on(puppet, 0, &status);
     }
     if (result == 0 && !(WIFSTOPPED(status) && EVENT_OF(status) == 0 && WSTOPSIG(status) == SIGCONT)) {
         return -EPROTO;
     }
-    if (result < 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0 || (result = run_on(puppet, &status)) < 0 ||
+    if (result < 0 || ptrace(PTRACE_INTERRUPT, pid, 0, 0) < 0 || (result = run_on(puppet, 0, &status)) < 0 ||
         ptrace(PTRACE_SETSIGMASK, pid, MASK_BYTES, &all) < 0) {
         return result < 0 ? result : -errno;
     }

@@ -33,7 +33,7 @@ static const struct image_process *find_ancestor(const struct image_process *pro
         *written = more;
         at = find_origin(at);
     }
-    return at && at->template && template_lives(at->template) ? at : NULL;
+    return at && template_lives(at->template) ? at : NULL;
 }
 
 static int fork_and_fill(struct puppet *puppet, const struct image_process *process,

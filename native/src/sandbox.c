@@ -14,6 +14,7 @@
 #include "process.h"
 #include "server.h"
 #include "spare.h"
+#include "status.h"
 #include "tree.h"
 
 struct sandbox *sandboxes;
@@ -272,12 +273,7 @@ static void set_frozen(const struct sandbox *sandbox, bool frozen)
 
 static bool signal_one(const struct sandbox *sandbox, pid_t pid, ino_t pid_ns, int signal)
 {
-    char path[64];
-    struct stat st;
-
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
-    return pid > 0 && pid != sandbox->cell->init.pid && stat(path, &st) == 0 && st.st_ino == pid_ns &&
-           kill(pid, signal) == 0;
+    return pid > 0 && pid != sandbox->cell->init.pid && proc_is_in(pid, pid_ns) && kill(pid, signal) == 0;
 }
 
 static int signal_everywhere(const struct sandbox *sandbox, ino_t pid_ns, int signal)
@@ -315,12 +311,10 @@ static int signal_once(const struct sandbox *sandbox, ino_t pid_ns, int signal)
 
 int sandbox_signal(struct sandbox *sandbox, int signal)
 {
-    char path[64];
-    struct stat st;
+    const ino_t pid_ns = proc_namespace(sandbox->cell->init.pid);
     int rounds = signal != SIGKILL ? 1 : sandbox->cgroup.v2_fd >= 0 ? 2 : 20;
 
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
-    if (stat(path, &st) < 0) {
+    if (pid_ns == 0) {
         return 0;
     }
     /* Frozen, nothing forks away from the signal; without a v2 hierarchy more rounds have to do. cgroup.kill would be
@@ -328,9 +322,9 @@ int sandbox_signal(struct sandbox *sandbox, int signal)
     if (signal != 0) {
         set_frozen(sandbox, true);
     }
-    int count = signal_once(sandbox, st.st_ino, signal);
+    int count = signal_once(sandbox, pid_ns, signal);
     while (--rounds > 0) {
-        signal_once(sandbox, st.st_ino, signal);
+        signal_once(sandbox, pid_ns, signal);
     }
     if (signal != 0) {
         set_frozen(sandbox, false);
@@ -341,13 +335,11 @@ int sandbox_signal(struct sandbox *sandbox, int signal)
 /* Whoever is killed makes no child any more: so those that were made between two looks are found by the second. */
 int sandbox_kill_all(const struct sandbox *sandbox)
 {
-    char path[64];
-    struct stat st;
+    const ino_t pid_ns = proc_namespace(sandbox->cell->init.pid);
 
-    snprintf(path, sizeof path, "/proc/%d/ns/pid", sandbox->cell->init.pid);
-    int count = stat(path, &st) < 0 ? 0 : signal_once(sandbox, st.st_ino, SIGKILL);
+    int count = pid_ns == 0 ? 0 : signal_once(sandbox, pid_ns, SIGKILL);
     if (count > 0) {
-        signal_once(sandbox, st.st_ino, SIGKILL);
+        signal_once(sandbox, pid_ns, SIGKILL);
     }
     /* The kernel kills everything in a pid namespace with its init. */
     kill(sandbox->cell->init.pid, SIGKILL);

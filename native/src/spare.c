@@ -268,10 +268,12 @@ int cell_take(struct cell **cell, bool host_net, struct err *err)
 
 /* ---- what is wanted ---- */
 
-void spares_without(const struct image *image)
+/* Of that image, or in that sandbox's cgroup. */
+static void end_those(const struct image *image, const struct sandbox *sandbox)
 {
     for (struct spare **link = &spares; *link;) {
-        if ((*link)->arrival.revival.image == image) {
+        const struct spare *spare = *link;
+        if ((image && spare->arrival.revival.image == image) || (sandbox && spare->sandbox == sandbox)) {
             let_go(link);
         } else {
             link = &(*link)->next;
@@ -279,15 +281,14 @@ void spares_without(const struct image *image)
     }
 }
 
+void spares_without(const struct image *image)
+{
+    end_those(image, NULL);
+}
+
 void spares_leave(const struct sandbox *sandbox)
 {
-    for (struct spare **link = &spares; *link;) {
-        if ((*link)->sandbox == sandbox) {
-            let_go(link);
-        } else {
-            link = &(*link)->next;
-        }
-    }
+    end_those(NULL, sandbox);
 }
 
 void spares_end(void)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "engine.h"
 #include "fd.h"
@@ -87,4 +88,18 @@ char status_state(const char *status)
     const char *at = strstr(status, "\nState:\t");
 
     return at ? at[8] : '?';
+}
+
+ino_t proc_namespace(pid_t pid)
+{
+    char path[64];
+    struct stat st;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+    return stat(path, &st) < 0 ? 0 : st.st_ino;
+}
+
+bool proc_is_in(pid_t pid, ino_t pid_ns)
+{
+    return pid_ns != 0 && proc_namespace(pid) == pid_ns;
 }

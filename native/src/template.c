@@ -267,9 +267,9 @@ struct template *template_build(struct memory *memory, const struct image_proces
 
 bool template_lives(const struct template *template)
 {
-    struct pollfd ended = {.fd = template->puppet.subject.pidfd, .events = POLLIN};
+    struct pollfd ended = {.fd = template ? template->puppet.subject.pidfd : -1, .events = POLLIN};
 
-    return !template->puppet.thread.gone && poll(&ended, 1, 0) == 0;
+    return template && !template->puppet.thread.gone && poll(&ended, 1, 0) == 0;
 }
 
 bool template_stands(const struct template *template)

@@ -1,40 +1,27 @@
 /** Checkpoints that are taken while a program is busy in every way, rollbacks to any of them, and forks. */
-import { Client, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type Client, Sandbox } from 'deltabox'
+import { describe, expect, it } from 'vitest'
+import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)
 const CHECKPOINTS = 12
 
-const daemons: TestDaemon[] = []
-const clients: Record<string, Client> = {}
-
-beforeAll(async () => {
-  for (const [which, env] of Object.entries({ at: {}, ahead: { DELTABOX_COPY_AHEAD: '0' } })) {
-    const daemon = await TestDaemon.start(env as Record<string, string>)
-    daemons.push(daemon)
-    clients[which] = new Client({ url: daemon.url })
-  }
-})
-
-afterAll(async () => {
-  for (const daemon of daemons) await daemon.clean()
-})
+const byDefault = useDaemon()
+const ahead = useDaemon({ DELTABOX_COPY_AHEAD: '0' })
 
 describe.each([
-  ['by default', 'at'],
-  ['with all that can be copied ahead', 'ahead'],
-])('%s', (_, which) => {
+  ['by default', byDefault],
+  ['with all that can be copied ahead', ahead],
+])('%s', (_, used) => {
   it.each([
     ['threads that are busy in every way', '../programs/busy.c'],
     ['processes that make others in every way', '../programs/families.c'],
     ['threads that write to much memory', '../programs/writer.c'],
-  ])('nothing is lost, doubled or torn of %s', (_what, program) => expectWhole(clients[which], program))
+  ])('nothing is lost, doubled or torn of %s', (_what, program) => expectWhole(used.client, program))
 })
 
-async function expectWhole(client: Client | undefined, program: string): Promise<void> {
-  if (!client) throw new Error('no client')
+async function expectWhole(client: Client, program: string): Promise<void> {
   const box = await Sandbox.create({ client })
   const victim = await Victim.start(box, program)
   for (let round = 0; round < ROUNDS; round++) {

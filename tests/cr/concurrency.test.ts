@@ -1,23 +1,13 @@
 /** Checkpoints, rollbacks and forks of several sandboxes at the same time. */
-import { type Checkpoint, Client, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type Checkpoint, Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
 import { Ledger } from './support/ledger.js'
+import { useDaemon } from './support/use-daemon.js'
+
+const the = useDaemon()
 
 /** In earnest: 100. */
 const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 12)
-
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
 
 /** A sandbox, what its ledger tells, and the states it can go back to. */
 interface Player {
@@ -50,10 +40,13 @@ async function split({ box, ledger }: Player): Promise<void> {
 }
 
 it(`go well ${ROUNDS} times`, { timeout: 1_200_000 }, async () => {
-  const first = await Sandbox.create({ client })
+  const first = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(first, 2)
   const kids = await first.fork(2)
-  const strangers = await Promise.all([Sandbox.create({ client }), Sandbox.create({ client })])
+  const strangers = await Promise.all([
+    Sandbox.create({ client: the.client }),
+    Sandbox.create({ client: the.client }),
+  ])
   const players: Player[] = [
     { box: first, ledger, states: [] },
     ...(await Promise.all(kids.map(async (box) => ({ box, ledger: await ledger.in(box), states: [] })))),
@@ -70,7 +63,7 @@ it(`go well ${ROUNDS} times`, { timeout: 1_200_000 }, async () => {
 })
 
 it('what is asked of one sandbox at the same time is done in turn', { timeout: 1_200_000 }, async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box, 2)
   for (let round = 0; round < ROUNDS; round++) {
     const told = await ledger.add()

@@ -1,23 +1,16 @@
 /** /run/deltabox/generation tells a program that it is another copy than the one it was. */
-import { Client, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
+import { useDaemon } from './support/use-daemon.js'
+
+const the = useDaemon()
 
 const FILE = '/run/deltabox/generation'
-
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-afterAll(() => daemon.clean())
 
 const generationOf = async (box: Sandbox): Promise<string> => (await box.commands.run(['cat', FILE])).stdout
 
 it('is another one after each rollback and in each fork, and the same through checkpoints', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const seen = [await generationOf(box)]
   expect(seen[0]).toMatch(/^[0-9a-f]{32}\n$/)
   await box.files.write('/srv/f', '1')
@@ -36,7 +29,7 @@ it('is another one after each rollback and in each fork, and the same through ch
 })
 
 it('cannot be written, removed or hidden, by root inside either', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const { stdout } = await box.commands.run(
     `f=$(readlink -f ${FILE}); for c in "echo x > $f" "rm -f $f" "mv $f /srv" "chmod 777 $f" "touch $f" "ln -f /etc/passwd $f"; do
        sh -c "$c" 2> /dev/null && echo "$c"; done; cat ${FILE}`,
@@ -59,7 +52,7 @@ for line in sys.stdin: tell()
 `
 
 it('is seen by a program that holds it open or mapped, which keeps no checkpoint from being taken', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const handle = await box.commands.start(['python3', '-c', HOLDER], { stdin: true })
   let printed = ''
   handle.stdout.on('data', (piece: Buffer) => {

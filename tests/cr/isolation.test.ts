@@ -1,26 +1,16 @@
 /** What a sandbox sees of its checkpoints, and what it can do to them: nothing. */
 import { readFileSync } from 'node:fs'
-import { Client, type CommandHandle, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type CommandHandle, Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
 import { Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
 import { linesOf } from './support/lines.js'
+import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
+const the = useDaemon()
+
 const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 10)
-
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
 
 /** A program that tells of all in /proc that was not there when it began. */
 class Watcher {
@@ -53,7 +43,7 @@ class Watcher {
 it('sees neither templates nor what is made of them, by whatever /proc tells', {
   timeout: 600_000,
 }, async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box)
   await Victim.start(box, 'tree.py')
   const watcher = await Watcher.start(box)
@@ -71,9 +61,9 @@ it('sees neither templates nor what is made of them, by whatever /proc tells', {
 })
 
 it('cannot end a checkpoint by killing everything', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   let ledger = await Ledger.start(box)
-  const family = new Family(daemon, box.id)
+  const family = new Family(the.daemon, box.id)
   for (let round = 0; round < ROUNDS; round++) {
     await ledger.add()
     const [checkpoint] = await Promise.all([box.checkpoint(), box.commands.run('true')])
@@ -110,7 +100,7 @@ print(*sorted(int(tid) for pid in os.listdir("/proc") if pid.isdigit() for tid i
 `
 
 it('reaches by signal and ptrace only what it sees', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   await Ledger.start(box)
   for (let i = 0; i < 3; i++) await box.checkpoint()
   await box.files.write('/opt/reach.py', REACH)
@@ -121,7 +111,7 @@ it('reaches by signal and ptrace only what it sees', async () => {
 })
 
 it('has nothing in common with others that were made of the same checkpoint', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box)
   await ledger.add()
   const checkpoint = await box.checkpoint()

@@ -1,31 +1,22 @@
 /** Never half: processes are killed at any moment of a checkpoint, a rollback or a fork. */
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Checkpoint, Client, DeltaBoxError, Sandbox } from 'deltabox'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type Checkpoint, DeltaBoxError, Sandbox } from 'deltabox'
+import { afterEach, describe, expect, it } from 'vitest'
 import { cgroupsOf, Family, type Relative } from './support/family.js'
 import { Ledger } from './support/ledger.js'
+import { useDaemon } from './support/use-daemon.js'
+
+const the = useDaemon()
 
 const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)
 const LONGEST_MS = 40
 
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
 afterEach(async () => {
-  const all = await Sandbox.list({ client })
-  for (const { id } of all) await (await Sandbox.connect(id, { client })).kill({ checkpoints: true })
+  const all = await Sandbox.list({ client: the.client })
+  for (const { id } of all)
+    await (await Sandbox.connect(id, { client: the.client })).kill({ checkpoints: true })
   expect(all.flatMap(({ id }) => cgroupsOf(id))).toEqual([])
-})
-
-afterAll(async () => {
-  await daemon.clean()
 })
 
 interface Scene {
@@ -35,9 +26,9 @@ interface Scene {
 }
 
 async function makeScene(): Promise<Scene> {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box)
-  return { box, ledger, family: new Family(daemon, box.id) }
+  return { box, ledger, family: new Family(the.daemon, box.id) }
 }
 
 /** What is asked of a sandbox that has a checkpoint, and has gone on since. */
@@ -141,7 +132,7 @@ describe.each(Object.keys(DEEDS))('%s', { timeout: 600_000 }, (name) => {
 })
 
 async function stateOf(box: Sandbox): Promise<string | undefined> {
-  return (await Sandbox.list({ client })).find(({ id }) => id === box.id)?.state
+  return (await Sandbox.list({ client: the.client })).find(({ id }) => id === box.id)?.state
 }
 
 /** Of the one sandbox there is, but for its first process. */

@@ -1,31 +1,21 @@
 /** States that come from states: deep rows of them, and long ones. */
 import { readdirSync, readFileSync } from 'node:fs'
-import { type Checkpoint, Client, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type Checkpoint, Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
 import { Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
+import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
+
+const the = useDaemon()
 
 const GENERATIONS = 50
 const CHECKPOINTS = 200
 
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
-
 it(`goes on through ${GENERATIONS} generations of forks of rollbacks of forks`, {
   timeout: 600_000,
 }, async () => {
-  const first = await Sandbox.create({ client })
+  const first = await Sandbox.create({ client: the.client })
   const checkpoints: Checkpoint[] = []
   let box = first
   let ledger = await Ledger.start(box)
@@ -53,7 +43,7 @@ it(`goes on through ${GENERATIONS} generations of forks of rollbacks of forks`, 
 
 it('copies what a child has written since a rollback, not all it has', async () => {
   const megabyte = 2 ** 20
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const victim = await Victim.start(box, 'pool.py')
   const first = await box.checkpoint()
   expect(first.memoryBytes).toBeGreaterThan(20 * megabyte)
@@ -91,9 +81,9 @@ function median(numbers: readonly number[]): number {
 }
 
 it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, { timeout: 600_000 }, async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box, 0)
-  const family = new Family(daemon, box.id)
+  const family = new Family(the.daemon, box.id)
   const checkpoints: Checkpoint[] = []
   const costs: Cost[] = []
   for (let i = 0; i < CHECKPOINTS; i++) {
@@ -142,9 +132,9 @@ it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, { tim
 })
 
 it('templates end with their checkpoints', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box)
-  const family = new Family(daemon, box.id)
+  const family = new Family(the.daemon, box.id)
   const checkpoints: Checkpoint[] = []
   for (let i = 0; i < 20; i++) {
     await ledger.add()
@@ -170,7 +160,7 @@ it('templates end with their checkpoints', async () => {
 })
 
 it('what has not changed is not copied again when the checkpoint before is gone', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box, 0)
   const first = await box.checkpoint()
   const small = first.memoryBytes / 2

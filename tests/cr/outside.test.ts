@@ -2,10 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { Client, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
+import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
+
+const the = useDaemon()
 
 const SAY_HELLO = `
 import socket
@@ -15,20 +17,8 @@ print("sent", flush=True)
 end.recv(99)
 `
 
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
-
 it('is reset by a rollback and in a fork, after what was received', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const victim = await Victim.start(box, '../programs/served.py')
   const outside = await sayHello(hostPid('served.py'))
   await victim.change()

@@ -1,18 +1,13 @@
 /** What cannot be brought back: each refuses a checkpoint by name, and runs on; what should not be there is not. */
-import { Client, type CommandHandle, type DeltaBoxError, Sandbox } from 'deltabox'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type CommandHandle, type DeltaBoxError, Sandbox } from 'deltabox'
+import { afterEach, describe, expect, it } from 'vitest'
+import { useDaemon } from './support/use-daemon.js'
 
-let daemon: TestDaemon
-let client: Client
+const the = useDaemon()
+
 let box: Sandbox
 
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
 afterEach(() => box.kill({ checkpoints: true }))
-afterAll(() => daemon.clean())
 
 const PRELUDE = `
 import ctypes, fcntl, mmap, os, pty, select, signal, socket, struct, sys, termios, threading, time
@@ -168,7 +163,7 @@ describe.each(Object.entries(KINDS))(
   '%s',
   (_, { program, object, reason, passes = false, command = 'python3' }) => {
     it('refuses a checkpoint, and runs on', async () => {
-      box = await Sandbox.create({ client })
+      box = await Sandbox.create({ client: the.client })
       const handle = await start(program)
       const error = await refusal()
       expect({ code: error.code, ...error.details }).toEqual({
@@ -185,7 +180,7 @@ describe.each(Object.entries(KINDS))(
 )
 
 it('half a line of a terminal is whole when the rest of it comes', async () => {
-  box = await Sandbox.create({ client })
+  box = await Sandbox.create({ client: the.client })
   await start(
     `${KINDS['half a line of a terminal']?.program}
 def finish():
@@ -204,7 +199,7 @@ threading.Thread(target=finish, daemon=True).start()`,
 })
 
 it('several at once are all told of, and the rest of the sandbox is as it was', async () => {
-  box = await Sandbox.create({ client })
+  box = await Sandbox.create({ client: the.client })
   const wanted = Object.values(KINDS).filter(({ passes }) => !passes)
   for (const { program } of wanted) await start(program)
   const writer = 'import time\nwhile True: time.sleep(0.01); open("/srv/log", "a").write("1")'
@@ -231,7 +226,7 @@ function quoted(text: string): string {
 }
 
 it('more than a list has room for are counted', async () => {
-  box = await Sandbox.create({ client })
+  box = await Sandbox.create({ client: the.client })
   await start('fds = [call(447, 0) for _ in range(70)]')
   expect((await refusal()).details).toMatchObject({ more: 6, objects: { length: 64 } })
 })
@@ -247,7 +242,7 @@ describe('what no checkpoint could keep, and nobody could see,', () => {
     'sealed memory': [462, 'ENOSYS'],
   }
   it.each(Object.entries(calls))('is not there: %s', async (_, [number, errno]) => {
-    box = await Sandbox.create({ client })
+    box = await Sandbox.create({ client: the.client })
     const script = `${PRELUDE}
 import errno
 room = ctypes.create_string_buffer(256)

@@ -1,21 +1,11 @@
 /** Processes of checkpoints that stand ready in cells made ahead of need: nobody sees them, nothing is left of them. */
-import { Client, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
 import { cgroupsOf, Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
+import { useDaemon } from './support/use-daemon.js'
 
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
+const the = useDaemon()
 
 const own = (family: Family): string[] => cgroupsOf(`spare-${family.firstUid}-`)
 
@@ -45,9 +35,9 @@ for pid in made:
 }
 
 it('do not count among the processes of the sandbox in whose cgroup they are', async () => {
-  const box = await Sandbox.create({ client, pids: 24 })
+  const box = await Sandbox.create({ client: the.client, pids: 24 })
   const ledger = await Ledger.start(box, 0)
-  const family = new Family(daemon, box.id)
+  const family = new Family(the.daemon, box.id)
   const room = await roomIn(box)
   const { processes } = await box.stats()
   let taken = await box.checkpoint()
@@ -68,9 +58,9 @@ it('do not count among the processes of the sandbox in whose cgroup they are', a
 })
 
 it('end with their checkpoint, with their sandbox, and when they are killed', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box, 0)
-  const family = new Family(daemon, box.id)
+  const family = new Family(the.daemon, box.id)
   const first = await box.checkpoint()
   const [kid] = await first.fork(1)
   // One for a rollback, one for the next fork.
@@ -98,9 +88,9 @@ it('end with their checkpoint, with their sandbox, and when they are killed', as
 })
 
 it('are as many as were forked, and leave nothing when the engine is killed', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const ledger = await Ledger.start(box, 0)
-  const family = new Family(daemon, box.id)
+  const family = new Family(the.daemon, box.id)
   await ledger.add()
   const checkpoint = await box.checkpoint()
   for (let round = 0; round < 2; round++) {

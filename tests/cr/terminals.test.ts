@@ -1,22 +1,12 @@
 /** What runs on a terminal of its client, and a shell that is kept open. */
-import { Client, type CommandHandle, Sandbox } from 'deltabox'
-import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { type CommandHandle, Sandbox } from 'deltabox'
+import { expect, it } from 'vitest'
+import { useDaemon } from './support/use-daemon.js'
+
+const the = useDaemon()
 
 const ROUNDS = 20
 const TTY = { tty: { cols: 91, rows: 37 } } as const
-
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
 
 /** A program on a terminal, told what to do by lines. */
 class Dialogue {
@@ -91,7 +81,7 @@ async function asked(dialogue: Dialogue, what: string): Promise<string> {
 const AS_IT_WAS = '|/dev/pts/0|(37, 91)|False|True|True|True|0o20620|0|5||'
 
 it('a terminal of a command is as it was after rollbacks and in forks', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const dialogue = await started(box)
   expect(await asked(dialogue, 'report')).toBe(AS_IT_WAS)
   const checkpoint = await box.checkpoint()
@@ -110,7 +100,7 @@ it('a terminal of a command is as it was after rollbacks and in forks', async ()
 })
 
 it(`a terminal of a command is as it was through ${ROUNDS} rounds`, async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const dialogue = await started(box)
   for (let round = 0; round < ROUNDS; round++) {
     const checkpoint = await box.checkpoint()
@@ -123,7 +113,7 @@ it(`a terminal of a command is as it was through ${ROUNDS} rounds`, async () => 
 })
 
 it('an interrupt typed at a terminal reaches the program after a rollback', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const handle = await box.commands.start(
     ['python3', '-c', 'import time\nprint("<<ready>>", flush=True)\ntime.sleep(600)'],
     TTY,
@@ -137,7 +127,7 @@ it('an interrupt typed at a terminal reaches the program after a rollback', asyn
 })
 
 it('bash on a terminal goes on', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const dialogue = new Dialogue(await box.commands.start(['bash', '--norc'], TTY))
   await dialogue.send("x=41; echo '<''<ready>''>'\n")
   expect(await dialogue.answer()).toBe('ready')
@@ -153,7 +143,7 @@ it('bash on a terminal goes on', async () => {
 })
 
 it('a shell goes on after rollbacks and in forks', async () => {
-  const box = await Sandbox.create({ client })
+  const box = await Sandbox.create({ client: the.client })
   const shell = await box.shell()
   await shell.run('cd /srv; x=1; f() { echo "f $x $PWD"; }')
   const checkpoint = await box.checkpoint()

@@ -1,24 +1,14 @@
 /** Programs that check themselves after rollbacks and in forks: one for each thing that comes back. */
 import { readdirSync } from 'node:fs'
-import { Client, Sandbox, type SandboxInfo } from 'deltabox'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
+import { Sandbox, type SandboxInfo } from 'deltabox'
+import { describe, expect, it } from 'vitest'
+import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
+
+const the = useDaemon()
 
 const ROUNDS = 20
 const victims = readdirSync(new URL('victims/', import.meta.url)).sort()
-
-let daemon: TestDaemon
-let client: Client
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-
-afterAll(async () => {
-  await daemon.clean()
-})
 
 type Timings = Readonly<Record<string, number>>
 
@@ -28,7 +18,7 @@ function stoodReady({ fork }: Timings): boolean {
 }
 
 function forked(checkpoint: string, count: number): Promise<{ sandboxes: SandboxInfo[]; timings: Timings }> {
-  return client.json({ method: 'POST', path: `/v1/checkpoints/${checkpoint}/fork`, json: { count } })
+  return the.client.json({ method: 'POST', path: `/v1/checkpoints/${checkpoint}/fork`, json: { count } })
 }
 
 /** Engines make ready what they have time for. */
@@ -38,7 +28,7 @@ async function expectSoon(attempt: () => Promise<boolean>): Promise<void> {
 
 describe.each(victims)('%s', (file) => {
   it('is as it was after rollbacks', async () => {
-    const box = await Sandbox.create({ client })
+    const box = await Sandbox.create({ client: the.client })
     const victim = await Victim.start(box, file)
     await victim.verify()
     const checkpoint = await box.checkpoint()
@@ -51,7 +41,7 @@ describe.each(victims)('%s', (file) => {
   })
 
   it('is as it was in forks, each for itself', async () => {
-    const box = await Sandbox.create({ client })
+    const box = await Sandbox.create({ client: the.client })
     const victim = await Victim.start(box, file)
     const checkpoint = await box.checkpoint()
     await victim.change()
@@ -65,7 +55,7 @@ describe.each(victims)('%s', (file) => {
   })
 
   it('is as it was when it had stood ready', async () => {
-    const box = await Sandbox.create({ client })
+    const box = await Sandbox.create({ client: the.client })
     const victim = await Victim.start(box, file)
     const checkpoint = await box.checkpoint()
     await box.rollback(checkpoint)
@@ -78,7 +68,7 @@ describe.each(victims)('%s', (file) => {
     await expectSoon(async () => {
       const { sandboxes, timings } = await forked(checkpoint.id, 2)
       for (const { id } of sandboxes) {
-        const kid = await Sandbox.connect(id, { client })
+        const kid = await Sandbox.connect(id, { client: the.client })
         const copy = await victim.in(kid)
         await copy.verify()
         await copy.change()
@@ -90,7 +80,7 @@ describe.each(victims)('%s', (file) => {
   })
 
   it(`is as it was through ${ROUNDS} rounds`, async () => {
-    const box = await Sandbox.create({ client })
+    const box = await Sandbox.create({ client: the.client })
     const victim = await Victim.start(box, file)
     for (let round = 0; round < ROUNDS; round++) {
       const checkpoint = await box.checkpoint()

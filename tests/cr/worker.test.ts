@@ -3,10 +3,10 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { type Checkpoint, Client, Sandbox } from 'deltabox'
+import { type Checkpoint, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { TestDaemon } from '../e2e/support/daemon.js'
 import { Asked } from './support/asked.js'
+import { useDaemon } from './support/use-daemon.js'
 
 /** In earnest: 500. */
 const JUMPS = Number(process.env.DELTABOX_TEST_JUMPS ?? 60)
@@ -14,13 +14,9 @@ const SEED = Number(process.env.DELTABOX_TEST_SEED ?? 1)
 /** What `scripts/fetch-source.sh` has fetched; else the Python modules that this machine has. */
 const REPOSITORY = process.env.DELTABOX_TEST_REPOSITORY ?? '/usr/lib/python3'
 
-let daemon: TestDaemon
-let client: Client
 let workspace: string
 
 beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
   workspace = path.join(mkdtempSync(path.join(tmpdir(), 'dbx-worker-')), 'repository')
   cpSync(REPOSITORY, workspace, { recursive: true, dereference: true })
   if (!process.env.DELTABOX_TEST_REPOSITORY)
@@ -28,9 +24,10 @@ beforeAll(async () => {
 })
 
 afterAll(async () => {
-  await daemon.clean()
   rmSync(path.dirname(workspace), { recursive: true, force: true })
 })
+
+const the = useDaemon()
 
 interface Node {
   readonly checkpoint: Checkpoint
@@ -50,7 +47,7 @@ it(`is in memory and on disk what it was, after each of ${JUMPS} jumps in a tree
   timeout: 3_600_000,
 }, async () => {
   const draw = drawing(SEED)
-  const box = await Sandbox.create({ client, workspace })
+  const box = await Sandbox.create({ client: the.client, workspace })
   await box.files.write('/opt/worker.py', readFileSync(new URL('programs/worker.py', import.meta.url)))
   const worker = new Asked(
     await box.commands.start(['python3', '/opt/worker.py', workspace], { stdin: true }),
