@@ -38,6 +38,8 @@ need_for_build() {
     need libc6-dev has_libc_headers
     need libseccomp-dev has_library libseccomp
     need libcbor-dev has_library libcbor
+    need libxxhash-dev has_library libxxhash
+    need libzstd-dev has_library libzstd
 }
 need_for_test() {
     need git has_command git

@@ -6,6 +6,8 @@
 #define ERR_NO_SANDBOX "no_such_sandbox"
 #define ERR_NO_BASE "no_such_base"
 #define ERR_NO_IMAGE "no_such_image"
+#define ERR_DAMAGED "damaged"
+#define ERR_OTHER_HOST "other_host"
 #define ERR_BUSY "busy"
 #define ERR_NO_PROCESS "no_such_process"
 #define ERR_NO_HANDLE "no_such_handle"

@@ -6,6 +6,7 @@
 
 #include "image.h"
 #include "move.h"
+#include "pack.h"
 #include "revive.h"
 
 /* A descriptor of a frozen process, as /proc tells it. */
@@ -47,21 +48,34 @@ struct handle_kind {
     int (*finish)(const struct opening *opening, const struct image_handle *handle, int number);
     /* When all processes are as they were, with the engine's descriptor of it. 0 or -errno. May be NULL. */
     int (*settle)(const struct image_handle *handle, int fd);
+    void (*pack)(struct pack *pack, struct image_handle *handle);
     void (*forget)(void *kept); /* what `kept` is or has; NULL where free does */
 };
 
 /* What several descriptions lead to. */
 struct object_kind {
+    const char *name;
     /* Once for each revival: descriptors of the engine's, -1 where it needs none. 0 or -errno. */
     int (*make)(const struct opening *opening, const struct image_object *object, int fds[2]);
     /* When all processes are as they were. 0 or -errno. May be NULL. */
     int (*settle)(const struct image_object *object, const int fds[2]);
+    void (*pack)(struct pack *pack, struct image_object *object);
+    /* What of it is not packed; NULL where there is no such thing. */
+    struct content *(*content)(void *kept);
+    /* Once that is there. 0 or -errno. May be NULL. */
+    int (*filled)(void *kept);
     void (*forget)(void *kept);
 };
 
 extern const struct handle_kind handle_file, handle_directory, handle_nameless, handle_view, handle_device,
     handle_memory, handle_stdio, handle_pipe, handle_event, handle_signal, handle_timer, handle_epoll,
     handle_pidfd, handle_inotify, handle_terminal, handle_inet, handle_unix, handle_netlink;
+
+extern const struct object_kind object_pipe, object_memory, object_nameless;
+
+/* NULL: there is none of that name. */
+const struct handle_kind *handle_kind_of(const char *name);
+const struct object_kind *object_kind_of(const char *name);
 
 /* ---- for kinds, while capturing (handles.c) ---- */
 
@@ -91,6 +105,7 @@ struct kept_locks {
 };
 struct kept_locks locks_keep(const struct description *description);
 int locks_take_again(const struct kept_locks *locks, int fd); /* 0 or -errno */
+void locks_pack(struct pack *pack, struct kept_locks *locks);
 /* The handle of memory that is mapped; `own`: a descriptor of the engine's, O_PATH will do. As `capture`. */
 int memory_handle(const struct seen *seen, int own, size_t *handle);
 /* The index of an object that was met before; SIZE_MAX. */

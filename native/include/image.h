@@ -8,7 +8,14 @@
 #include <time.h>
 
 #include "freeze.h"
+#include "looks.h"
 #include "ranges.h"
+
+/* Bytes that lie in a file of the engine's, which nobody else has. */
+struct content {
+    int fd; /* -1: it is not there yet */
+    off_t size;
+};
 
 /* ---- memory ---- */
 
@@ -45,8 +52,21 @@ struct area {
     char name[16];  /* of AREA_KERNEL */
 };
 
+/* Where a file is found again that is mapped or executed. */
+struct whereabouts {
+    uint64_t identity; /* a number that it keeps from image to image; no other file has it */
+    bool is_known;     /* all that follows; when the image is brought to disk */
+    size_t tree;
+    char *path; /* in the tree; NULL: it has no name there, and what is in it is kept: */
+    struct content content;
+    struct looks looks;
+    uint64_t size;
+    struct timespec changed;
+};
+
 struct area_file {
     uint64_t device, inode;
+    struct whereabouts where;
     int fd; /* until the template is built */
 };
 
@@ -75,6 +95,7 @@ struct memory {
     size_t auxv_size;
     int locks_future; /* for mlockall */
     uint64_t program_device, program_inode;
+    struct whereabouts program_where;
     int program; /* /proc/PID/exe, until the template is built; -1: the one that the template has already */
 };
 
@@ -235,8 +256,12 @@ struct known_description {
     size_t handle;
 };
 
+struct stored; /* stored.h */
+
 struct image {
     char id[ID_MAX + 1];
+    struct stored *stored;   /* where its pages are on disk; NULL: it is not there */
+    struct storing *storing; /* it is being brought there */
     struct image_process *processes;
     size_t process_count; /* parents before their children */
     struct image_zombie *zombies;

@@ -11,7 +11,7 @@ struct image_segment {
     unsigned mode; /* with SHM_DEST and SHM_LOCKED */
     uid_t uid, creator_uid;
     gid_t gid, creator_gid;
-    int content;
+    struct content content;
 };
 
 /* All that are in the cell, whose namespace the engine is in. 0 or -errno; what cannot be kept is an obstacle. */

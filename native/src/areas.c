@@ -85,7 +85,8 @@ static size_t find_file(struct memory *memory, const struct line *line)
         }
     }
     memory->files = grown(memory->files, memory->file_count, sizeof *memory->files);
-    memory->files[memory->file_count] = (struct area_file){.device = device, .inode = line->inode, .fd = -1};
+    memory->files[memory->file_count] =
+        (struct area_file){.device = device, .inode = line->inode, .where.content.fd = -1, .fd = -1};
     return memory->file_count++;
 }
 

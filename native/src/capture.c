@@ -207,7 +207,7 @@ static int capture_all(struct image *image, struct kindred *kindred, struct move
     while (image->process_count < kindred->count) {
         struct image_process *process = &image->processes[image->process_count];
         struct unit *unit = kindred->list[image->process_count++].unit;
-        process->memory.program = -1;
+        process->memory.program = process->memory.program_where.content.fd = -1;
         int result = capture_process(image, process, move, unit, obstacles, err);
         if (result == 0) {
             result = kin_capture(process, kindred, image->process_count - 1, move);
@@ -220,7 +220,7 @@ static int capture_all(struct image *image, struct kindred *kindred, struct move
             return -1;
         }
         image_process_free(process);
-        *process = (struct image_process){.memory.program = -1};
+        *process = (struct image_process){0};
         kin_remove(kindred, --image->process_count);
     }
     return kin_complete(image, kindred, move, obstacles, err);

@@ -10,6 +10,7 @@
 #include <sys/xattr.h>
 
 #include "fd.h"
+#include "looks.h"
 
 /* Flags a program without special rights can set. */
 #define FLAGS_CARRIED (FS_SYNC_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_DIRSYNC_FL)
@@ -117,33 +118,14 @@ int copy_looks(struct node from, struct node to, const struct stat *st)
 
 /* ---- by descriptor, for what may have no name ---- */
 
-static int copy_descriptor_xattrs(int from, int to)
-{
-    static char names[XATTR_LIST_MAX], value[XATTR_SIZE_MAX];
-    ssize_t len = flistxattr(from, names, sizeof names);
-
-    for (const char *name = names; len > 0 && name < names + len; name += strlen(name) + 1) {
-        if (strncmp(name, "trusted.overlay.", strlen("trusted.overlay.")) == 0) {
-            continue;
-        }
-        ssize_t size = fgetxattr(from, name, value, sizeof value);
-        if (size < 0 || fsetxattr(to, name, value, (size_t)size, 0) < 0) {
-            return -errno;
-        }
-    }
-    return len < 0 && errno != ENOTSUP ? -errno : 0;
-}
-
 int copy_descriptor_looks(int from, int to)
 {
-    struct stat st;
+    struct looks looks;
+    int result = looks_get(&looks, from);
 
-    if (fstat(from, &st) < 0 || fchown(to, st.st_uid, st.st_gid) < 0 || fchmod(to, st.st_mode & 07777) < 0) {
-        return -errno;
-    }
-    int result = copy_descriptor_xattrs(from, to);
-    const struct timespec times[] = {st.st_atim, st.st_mtim};
-    return result < 0 ? result : futimens(to, times) < 0 ? -errno : 0;
+    result = result < 0 ? result : looks_set(&looks, to);
+    looks_free(&looks);
+    return result;
 }
 
 /* ---- content ---- */

@@ -31,5 +31,13 @@ static int open_device(const struct opening *opening, const struct image_handle 
     return opening_inside(opening, handle->kept, handle->flags);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    char **name = (char **)&handle->kept;
+
+    pack_string(pack, name);
+    pack_check(pack, *name != NULL, "a device has no name");
+}
+
 const struct handle_kind handle_device = {
-    .name = "device", .is_it = is_it, .capture = capture_device, .open = open_device};
+    .name = "device", .is_it = is_it, .capture = capture_device, .open = open_device, .pack = pack_handle};

@@ -53,8 +53,28 @@ static void forget(void *kept)
     free(directory);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_directory *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+    struct stat *st = &kept->st;
+
+    pack_tree(pack, &kept->tree);
+    pack_string(pack, &kept->above);
+    pack_check(pack, kept->above != NULL, "a directory has no place");
+    PACK(pack, kept->depth);
+    PACK(pack, st->st_mode);
+    pack_id(pack, &st->st_uid);
+    pack_id(pack, &st->st_gid);
+    PACK(pack, st->st_atim.tv_sec);
+    PACK(pack, st->st_atim.tv_nsec);
+    PACK(pack, st->st_mtim.tv_sec);
+    PACK(pack, st->st_mtim.tv_nsec);
+    locks_pack(pack, &kept->locks);
+}
+
 const struct handle_kind handle_directory = {.name = "removed directory",
                                              .is_it = is_it,
                                              .capture = capture_directory,
                                              .open = open_directory,
+                                             .pack = pack_handle,
                                              .forget = forget};

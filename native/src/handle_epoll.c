@@ -195,10 +195,30 @@ static int finish(const struct opening *opening, const struct image_handle *hand
     return result < 0 ? result : inject_run_clear(inject);
 }
 
+static void pack_interest(struct pack *pack, struct interest *interest)
+{
+    uint32_t events = interest->event.events;
+    uint64_t data = interest->event.data.u64;
+
+    PACK(pack, interest->number);
+    PACK(pack, events);
+    PACK(pack, data);
+    interest->event = (struct epoll_event){.events = events, .data.u64 = data};
+    pack_index(pack, &interest->handle, pack->image->handle_count, false);
+}
+
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_epoll *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK_LIST(pack, kept->interests, kept->count, pack_interest);
+}
+
 const struct handle_kind handle_epoll = {.name = "epoll",
                                          .is_it = is_it,
                                          .capture = capture_epoll,
                                          .complete = complete,
                                          .open = open_epoll,
                                          .finish = finish,
+                                         .pack = pack_handle,
                                          .forget = forget};

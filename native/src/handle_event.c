@@ -42,8 +42,16 @@ static int open_event(const struct opening *opening, const struct image_handle *
     return fd_steal(&fd);
 }
 
+static void pack_event(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_event *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK(pack, kept->count);
+    PACK(pack, kept->is_semaphore);
+}
+
 const struct handle_kind handle_event = {
-    .name = "eventfd", .is_it = is_event, .capture = capture_event, .open = open_event};
+    .name = "eventfd", .is_it = is_event, .capture = capture_event, .open = open_event, .pack = pack_event};
 
 /* ---- signals ---- */
 
@@ -69,5 +77,15 @@ static int open_signal(const struct opening *opening, const struct image_handle 
                                     SFD_CLOEXEC | (uint64_t)(handle->flags & O_NONBLOCK));
 }
 
-const struct handle_kind handle_signal = {
-    .name = "signalfd", .is_it = is_signal, .capture = capture_signal, .open = open_signal};
+static void pack_signal(struct pack *pack, struct image_handle *handle)
+{
+    uint64_t *mask = pack_kept(pack, &handle->kept, sizeof *mask);
+
+    PACK(pack, *mask);
+}
+
+const struct handle_kind handle_signal = {.name = "signalfd",
+                                          .is_it = is_signal,
+                                          .capture = capture_signal,
+                                          .open = open_signal,
+                                          .pack = pack_signal};

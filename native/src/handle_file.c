@@ -86,8 +86,24 @@ static void forget(void *kept)
     free(file);
 }
 
-const struct handle_kind handle_file = {
-    .name = "file", .is_it = is_it, .capture = capture_file, .open = open_file, .forget = forget};
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_file *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    pack_tree(pack, &kept->tree);
+    pack_string(pack, &kept->path);
+    pack_check(pack, kept->path != NULL, "a file has no name");
+    PACK(pack, kept->position);
+    pack_string(pack, &kept->unread);
+    locks_pack(pack, &kept->locks);
+}
+
+const struct handle_kind handle_file = {.name = "file",
+                                        .is_it = is_it,
+                                        .capture = capture_file,
+                                        .open = open_file,
+                                        .pack = pack_handle,
+                                        .forget = forget};
 
 /* ---- locks ---- */
 
@@ -111,4 +127,19 @@ int locks_take_again(const struct kept_locks *locks, int fd)
         result = lock_take(&locks->list[i], fd);
     }
     return result;
+}
+
+static void pack_lock(struct pack *pack, struct lock *lock)
+{
+    PACK(pack, lock->kind);
+    pack_check(pack, lock->kind == LOCK_OF_FILE || lock->kind == LOCK_OF_DESCRIPTION,
+               "a lock of another kind");
+    PACK(pack, lock->write);
+    PACK(pack, lock->start);
+    PACK(pack, lock->length);
+}
+
+void locks_pack(struct pack *pack, struct kept_locks *locks)
+{
+    PACK_LIST(pack, locks->list, locks->count, pack_lock);
 }

@@ -306,10 +306,96 @@ static int open_socket(const struct opening *opening, const struct image_handle 
     return -EBADF; /* all are made together, before */
 }
 
+static void pack_name(struct pack *pack, struct inet_name *name)
+{
+    PACK(pack, name->size);
+    pack_check(pack, name->size <= sizeof name->address, "a name is too long");
+    pack_raw(pack, &name->address, pack->failure ? 0 : name->size);
+}
+
+static void pack_options(struct pack *pack, struct inet_options *options)
+{
+    for (size_t i = 0; i < INET_OPTIONS; i++) {
+        PACK(pack, options->set[i].is_there);
+        PACK(pack, options->set[i].value);
+    }
+    PACK(pack, options->send_bytes);
+    PACK(pack, options->receive_bytes);
+    PACK(pack, options->locked);
+    pack_raw(pack, &options->linger, sizeof options->linger);
+    pack_raw(pack, &options->send_timeout, sizeof options->send_timeout);
+    pack_raw(pack, &options->receive_timeout, sizeof options->receive_timeout);
+    pack_text(pack, options->congestion, sizeof options->congestion);
+}
+
+static void pack_connection(struct pack *pack, struct kept_inet *kept)
+{
+    PACK(pack, kept->state);
+    PACK(pack, kept->fate);
+    pack_check(pack, kept->state <= TCP_IS_CLOSING && kept->fate <= TCP_PEER_ALIEN,
+               "a state that TCP has not");
+    pack_index(pack, &kept->peer, pack->image->handle_count, true);
+    pack_index(pack, &kept->holder, pack->image->process_count, true);
+    PACK(pack, kept->receive_shut);
+    pack_bytes(pack, &kept->received, &kept->received_count);
+    pack_bytes(pack, &kept->sent, &kept->sent_count);
+    PACK(pack, kept->received_end);
+    PACK(pack, kept->sent_begin);
+    PACK(pack, kept->has_time_stamps);
+    PACK(pack, kept->has_sack);
+    PACK(pack, kept->has_scale);
+    PACK(pack, kept->scale);
+    PACK(pack, kept->segment);
+    PACK(pack, kept->window);
+    PACK(pack, kept->window_limit);
+    PACK(pack, kept->window_clamp);
+    PACK(pack, kept->largest_window);
+}
+
+static void pack_datagram(struct pack *pack, struct inet_datagram *datagram)
+{
+    PACK(pack, datagram->size);
+    pack_name(pack, &datagram->from);
+}
+
+static void pack_datagrams(struct pack *pack, struct kept_inet *kept)
+{
+    size_t bytes = 0;
+
+    pack_bytes(pack, &kept->bytes, &kept->byte_count);
+    PACK_LIST(pack, kept->datagrams, kept->datagram_count, pack_datagram);
+    for (size_t i = 0; i < kept->datagram_count; i++) {
+        pack_check(pack, kept->datagrams[i].size <= kept->byte_count - bytes, "it has fewer bytes");
+        bytes += pack->failure ? 0 : kept->datagrams[i].size;
+    }
+}
+
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_inet *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK(pack, kept->family);
+    PACK(pack, kept->type);
+    PACK(pack, kept->protocol);
+    pack_id(pack, &kept->uid);
+    pack_id(pack, &kept->gid);
+    pack_name(pack, &kept->name);
+    pack_name(pack, &kept->peer_name);
+    PACK(pack, kept->is_bound);
+    PACK(pack, kept->listens);
+    PACK(pack, kept->has_peer);
+    PACK(pack, kept->backlog);
+    PACK(pack, kept->waiting);
+    pack_options(pack, &kept->options);
+    pack_connection(pack, kept);
+    pack_datagrams(pack, kept);
+}
+
 const struct handle_kind handle_inet = {.name = "inet socket",
                                         .is_it = is_it,
                                         .capture = capture_socket,
                                         .complete = complete,
                                         .complete_all = complete_all,
                                         .open = open_socket,
+                                        .pack = pack_handle,
                                         .forget = forget};

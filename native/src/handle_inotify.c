@@ -146,5 +146,24 @@ void watched_know_image(struct sandbox *sandbox, const struct image *image)
     }
 }
 
-const struct handle_kind handle_inotify = {
-    .name = "inotify", .is_it = is_it, .capture = capture_inotify, .open = open_inotify, .forget = forget};
+static void pack_watch(struct pack *pack, struct kept_watch *watch)
+{
+    PACK(pack, watch->watch.number);
+    PACK(pack, watch->watch.mask);
+    pack_tree(pack, &watch->watch.tree);
+    pack_string(pack, &watch->path);
+}
+
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_inotify *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK_LIST(pack, kept->watches, kept->count, pack_watch);
+}
+
+const struct handle_kind handle_inotify = {.name = "inotify",
+                                           .is_it = is_it,
+                                           .capture = capture_inotify,
+                                           .open = open_inotify,
+                                           .pack = pack_handle,
+                                           .forget = forget};

@@ -22,7 +22,7 @@ struct shared_memory {
     char name[NAME_BYTES + 1];
     struct stat st;
     int seals;
-    int content;
+    struct content content;
 };
 
 struct kept_memory {
@@ -36,7 +36,7 @@ static void memory_forget(void *kept)
 {
     struct shared_memory *memory = kept;
 
-    fd_close(&memory->content);
+    fd_close(&memory->content.fd);
     free(memory);
 }
 
@@ -70,7 +70,7 @@ static int make(const struct opening *opening, const struct image_object *object
     const struct stat *st = &memory->st;
 
     fds[0] = memory->has_name ? make_named(opening, memory) : make_nameless((size_t)st->st_size);
-    int result = fds[0] < 0 ? fds[0] : copy_whole(memory->content, fds[0], st->st_size);
+    int result = fds[0] < 0 ? fds[0] : copy_whole(memory->content.fd, fds[0], st->st_size);
     return result < 0                                                                              ? result
            : fchown(fds[0], st->st_uid, st->st_gid) < 0 || fchmod(fds[0], st->st_mode & 07777) < 0 ? -errno
                                                                                                    : 0;
@@ -84,7 +84,32 @@ static int seal(const struct image_object *object, const int fds[2])
     return memory->has_name && fcntl(fds[0], F_ADD_SEALS, memory->seals) < 0 ? -errno : 0;
 }
 
-static const struct object_kind object_memory = {.make = make, .settle = seal, .forget = memory_forget};
+static void pack_memory(struct pack *pack, struct image_object *object)
+{
+    struct shared_memory *memory = pack_kept(pack, &object->kept, sizeof *memory);
+
+    memory->content.fd = pack->is_reading ? -1 : memory->content.fd;
+    PACK(pack, memory->has_name);
+    pack_text(pack, memory->name, sizeof memory->name);
+    PACK(pack, memory->st.st_mode);
+    pack_id(pack, &memory->st.st_uid);
+    pack_id(pack, &memory->st.st_gid);
+    PACK(pack, memory->st.st_size);
+    PACK(pack, memory->seals);
+    memory->content.size = memory->st.st_size;
+}
+
+static struct content *content_of(void *kept)
+{
+    return &((struct shared_memory *)kept)->content;
+}
+
+const struct object_kind object_memory = {.name = "memory",
+                                          .make = make,
+                                          .settle = seal,
+                                          .pack = pack_memory,
+                                          .content = content_of,
+                                          .forget = memory_forget};
 
 static int keep_content(struct shared_memory *memory, int own)
 {
@@ -98,9 +123,10 @@ static int keep_content(struct shared_memory *memory, int own)
         return SEEN_OBSTACLE;
     }
     memory->seals = memory->has_name ? fcntl(from, F_GET_SEALS) : 0;
-    memory->content = memfd_create("deltabox", MFD_CLOEXEC);
-    return memory->seals < 0 || memory->content < 0 ? -errno
-                                                    : copy_whole(from, memory->content, memory->st.st_size);
+    memory->content = (struct content){memfd_create("deltabox", MFD_CLOEXEC), memory->st.st_size};
+    return memory->seals < 0 || memory->content.fd < 0
+               ? -errno
+               : copy_whole(from, memory->content.fd, memory->st.st_size);
 }
 
 static int keep(const struct seen *seen, int own, size_t *object)
@@ -110,7 +136,8 @@ static int keep(const struct seen *seen, int own, size_t *object)
         return 0;
     }
     struct shared_memory *memory = handle_keep(sizeof *memory);
-    *memory = (struct shared_memory){.content = -1, .has_name = strncmp(seen->link, NAME, strlen(NAME)) == 0};
+    *memory =
+        (struct shared_memory){.content.fd = -1, .has_name = strncmp(seen->link, NAME, strlen(NAME)) == 0};
     if (memory->has_name) {
         snprintf(memory->name, sizeof memory->name, "%s", seen->link + strlen(NAME));
         char *end = strstr(memory->name, " (deleted)");
@@ -149,8 +176,16 @@ static int open_memory(const struct opening *opening, const struct image_handle 
     return fd_steal(&fd);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_memory *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    pack_index(pack, &kept->object, pack->image->object_count, false);
+    PACK(pack, kept->position);
+}
+
 const struct handle_kind handle_memory = {
-    .name = "memory", .is_it = is_it, .capture = capture_memory, .open = open_memory};
+    .name = "memory", .is_it = is_it, .capture = capture_memory, .open = open_memory, .pack = pack_handle};
 
 /* ---- mappings ---- */
 

@@ -8,12 +8,13 @@
 #include "copy.h"
 #include "fd.h"
 #include "handle.h"
+#include "looks.h"
 #include "sys.h"
 
 struct nameless {
     size_t tree;
-    int content;
-    off_t size;
+    struct content content;
+    struct looks looks; /* of the content, when it is packed */
 };
 
 struct kept_nameless {
@@ -37,7 +38,7 @@ static int make(const struct opening *opening, const struct image_object *object
     int result;
 
     fds[0] = openat(opening->stage->trees[file->tree], ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    result = fds[0] < 0 ? -errno : copy(file->content, fds[0], file->size);
+    result = fds[0] < 0 ? -errno : copy(file->content.fd, fds[0], file->content.size);
     return result;
 }
 
@@ -45,11 +46,45 @@ static void nameless_free(void *kept)
 {
     struct nameless *file = kept;
 
-    fd_close(&file->content);
+    fd_close(&file->content.fd);
+    looks_free(&file->looks);
     free(file);
 }
 
-static const struct object_kind object_nameless = {.make = make, .forget = nameless_free};
+static void pack_file(struct pack *pack, struct image_object *object)
+{
+    struct nameless *file = pack_kept(pack, &object->kept, sizeof *file);
+
+    if (pack->is_reading) {
+        file->content.fd = -1;
+    } else {
+        looks_free(&file->looks);
+        const int result = looks_get(&file->looks, file->content.fd);
+        pack_check(pack, result == 0, "what a file looks like is not known");
+    }
+    pack_tree(pack, &file->tree);
+    PACK(pack, file->content.size);
+    looks_pack(pack, &file->looks);
+}
+
+static struct content *content_of(void *kept)
+{
+    return &((struct nameless *)kept)->content;
+}
+
+static int look_alike(void *kept)
+{
+    const struct nameless *file = kept;
+
+    return looks_set(&file->looks, file->content.fd);
+}
+
+const struct object_kind object_nameless = {.name = "nameless file",
+                                            .make = make,
+                                            .pack = pack_file,
+                                            .content = content_of,
+                                            .filled = look_alike,
+                                            .forget = nameless_free};
 
 static int keep(const struct seen *seen, struct nameless *file)
 {
@@ -57,11 +92,11 @@ static int keep(const struct seen *seen, struct nameless *file)
     cleanup_fd from = open_once_more(description->old, O_RDONLY);
 
     file->tree = description->tree;
-    file->size = description->st.st_size;
-    file->content =
+    file->content.size = description->st.st_size;
+    file->content.fd =
         from < 0 ? from
                  : openat(seen->move->trees[file->tree].old_upper, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return from < 0 ? from : file->content < 0 ? -errno : copy(from, file->content, file->size);
+    return from < 0 ? from : file->content.fd < 0 ? -errno : copy(from, file->content.fd, file->content.size);
 }
 
 /* ---- descriptions ---- */
@@ -88,7 +123,7 @@ static int capture_nameless(const struct seen *seen, struct image_handle *handle
         return seen_refuse(seen, "none of the names that the file has is found");
     }
     struct nameless *file = handle_keep(sizeof *file);
-    file->content = -1;
+    file->content.fd = -1;
     kept->object = object_add(seen->image, &object_nameless, st, file);
     return keep(seen, file);
 }
@@ -115,8 +150,18 @@ static void forget(void *kept)
     free(nameless);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_nameless *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    pack_index(pack, &kept->object, pack->image->object_count, false);
+    PACK(pack, kept->position);
+    locks_pack(pack, &kept->locks);
+}
+
 const struct handle_kind handle_nameless = {.name = "nameless file",
                                             .is_it = is_it,
                                             .capture = capture_nameless,
                                             .open = open_nameless,
+                                            .pack = pack_handle,
                                             .forget = forget};

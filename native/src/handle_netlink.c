@@ -169,5 +169,27 @@ static int open_socket(const struct opening *opening, const struct image_handle 
     return result < 0 ? result : fd_steal(&fd);
 }
 
-const struct handle_kind handle_netlink = {
-    .name = "netlink socket", .is_it = is_it, .capture = capture_socket, .open = open_socket};
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_netlink *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK(pack, kept->type);
+    PACK(pack, kept->protocol);
+    pack_id(pack, &kept->uid);
+    pack_id(pack, &kept->gid);
+    pack_raw(pack, &kept->name, sizeof kept->name);
+    pack_raw(pack, kept->groups, sizeof kept->groups);
+    for (size_t i = 0; i < OPTIONS; i++) {
+        PACK(pack, kept->set[i]);
+    }
+    PACK(pack, kept->send_bytes);
+    PACK(pack, kept->receive_bytes);
+    pack_raw(pack, &kept->send_timeout, sizeof kept->send_timeout);
+    pack_raw(pack, &kept->receive_timeout, sizeof kept->receive_timeout);
+}
+
+const struct handle_kind handle_netlink = {.name = "netlink socket",
+                                           .is_it = is_it,
+                                           .capture = capture_socket,
+                                           .open = open_socket,
+                                           .pack = pack_handle};

@@ -100,5 +100,16 @@ static int open_pidfd(const struct opening *opening, const struct image_handle *
     return fd_steal(&fd);
 }
 
-const struct handle_kind handle_pidfd = {
-    .name = "pidfd", .is_it = is_it, .capture = capture_pidfd, .complete = complete, .open = open_pidfd};
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    pid_t *pid = pack_kept(pack, &handle->kept, sizeof *pid);
+
+    PACK(pack, *pid);
+}
+
+const struct handle_kind handle_pidfd = {.name = "pidfd",
+                                         .is_it = is_it,
+                                         .capture = capture_pidfd,
+                                         .complete = complete,
+                                         .open = open_pidfd,
+                                         .pack = pack_handle};

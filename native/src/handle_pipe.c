@@ -231,7 +231,33 @@ static int make(const struct opening *opening, const struct image_object *object
                           : make_nameless(pipe, opening->stage->trees[0], &fds[0]);
 }
 
-static const struct object_kind object_pipe = {.make = make, .forget = pipe_free};
+static void pack_portion(struct pack *pack, struct portion *portion)
+{
+    PACK(pack, portion->length);
+    PACK(pack, portion->is_packet);
+}
+
+static void pack_pipe(struct pack *pack, struct image_object *object)
+{
+    struct pipe *pipe = pack_kept(pack, &object->kept, sizeof *pipe);
+    size_t bytes = 0;
+
+    PACK(pack, pipe->mode);
+    pack_id(pack, &pipe->uid);
+    pack_id(pack, &pipe->gid);
+    PACK(pack, pipe->capacity);
+    pack_bytes(pack, &pipe->bytes, &pipe->byte_count);
+    PACK_LIST(pack, pipe->pieces, pipe->piece_count, pack_portion);
+    for (size_t i = 0; i < pipe->piece_count; i++) {
+        pack_check(pack, pipe->pieces[i].length <= pipe->byte_count - bytes, "it has fewer bytes");
+        bytes += pack->failure ? 0 : pipe->pieces[i].length;
+    }
+    PACK(pack, pipe->is_fifo);
+    pack_tree(pack, &pipe->tree);
+    pack_string(pack, &pipe->path);
+}
+
+const struct object_kind object_pipe = {.name = "pipe", .make = make, .pack = pack_pipe, .forget = pipe_free};
 
 /* ---- descriptions ---- */
 
@@ -271,5 +297,12 @@ static int open_pipe(const struct opening *opening, const struct image_handle *h
     return fd_steal(&fd);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    size_t *object = pack_kept(pack, &handle->kept, sizeof *object);
+
+    pack_index(pack, object, pack->image->object_count, false);
+}
+
 const struct handle_kind handle_pipe = {
-    .name = "pipe", .is_it = is_it, .capture = capture_pipe, .open = open_pipe};
+    .name = "pipe", .is_it = is_it, .capture = capture_pipe, .open = open_pipe, .pack = pack_handle};

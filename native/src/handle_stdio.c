@@ -48,5 +48,14 @@ static int open_stdio(const struct opening *opening, const struct image_handle *
     return opening->stage->stdio(opening->stage->owner, kept->process, kept->stream);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_stdio *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    pack_text(pack, kept->process, sizeof kept->process);
+    PACK(pack, kept->stream);
+    pack_check(pack, kept->stream >= 0 && kept->stream < 3, "a stream that no command has");
+}
+
 const struct handle_kind handle_stdio = {
-    .name = "stdio", .is_it = is_it, .capture = capture_stdio, .open = open_stdio};
+    .name = "stdio", .is_it = is_it, .capture = capture_stdio, .open = open_stdio, .pack = pack_handle};

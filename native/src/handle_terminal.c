@@ -82,6 +82,7 @@ static int capture_terminal(const struct seen *seen, struct image_handle *handle
     int result = find_number(side, fd, &number);
     if (result == -EIO && side != SIDE_MASTER) {
         kept->side = SIDE_HUNG_UP;
+        kept->terminal = SIZE_MAX;
         return 0;
     }
     if (result < 0) {
@@ -148,5 +149,17 @@ static int open_terminal(const struct opening *opening, const struct image_handl
     return open_hung_up(opening, handle->flags);
 }
 
-const struct handle_kind handle_terminal = {
-    .name = "terminal", .is_it = is_it, .capture = capture_terminal, .open = open_terminal};
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_terminal *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK(pack, kept->side);
+    pack_check(pack, kept->side <= SIDE_HUNG_UP, "a side that no terminal has");
+    pack_index(pack, &kept->terminal, pack->image->terminal_count, kept->side == SIDE_HUNG_UP);
+}
+
+const struct handle_kind handle_terminal = {.name = "terminal",
+                                            .is_it = is_it,
+                                            .capture = capture_terminal,
+                                            .open = open_terminal,
+                                            .pack = pack_handle};

@@ -94,5 +94,18 @@ static int open_timer(const struct opening *opening, const struct image_handle *
     return result < 0 ? result : fd_steal(&fd);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_timer *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK(pack, kept->clock);
+    PACK(pack, kept->flags);
+    PACK(pack, kept->ticks);
+    PACK(pack, kept->time.it_value.tv_sec);
+    PACK(pack, kept->time.it_value.tv_nsec);
+    PACK(pack, kept->time.it_interval.tv_sec);
+    PACK(pack, kept->time.it_interval.tv_nsec);
+}
+
 const struct handle_kind handle_timer = {
-    .name = "timerfd", .is_it = is_it, .capture = capture_timer, .open = open_timer};
+    .name = "timerfd", .is_it = is_it, .capture = capture_timer, .open = open_timer, .pack = pack_handle};

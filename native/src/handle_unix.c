@@ -388,9 +388,93 @@ static int open_socket(const struct opening *opening, const struct image_handle 
     return -EBADF; /* all are made together, before */
 }
 
+/* Sockets are told apart by their inodes, which here are counted by handle: these stay the same when all is made anew. */
+static void pack_inode(struct pack *pack, uint64_t *inode)
+{
+    uint64_t number = 0;
+
+    for (size_t i = 0; !pack->is_reading && i < pack->image->handle_count; i++) {
+        const struct kept_unix *kept = pack->image->handles[i].kept;
+        if (pack->image->handles[i].kind == &handle_unix && kept->inode == *inode) {
+            number = i + 1;
+        }
+    }
+    PACK(pack, number);
+    *inode = pack->is_reading ? number : *inode;
+}
+
+static void pack_name(struct pack *pack, struct unix_name *name)
+{
+    PACK(pack, name->size);
+    pack_check(pack, name->size <= sizeof name->address, "a name is too long");
+    pack_raw(pack, &name->address, pack->failure ? 0 : name->size);
+}
+
+static void pack_piece(struct pack *pack, struct unix_piece *piece)
+{
+    PACK(pack, piece->size);
+    pack_name(pack, &piece->from);
+}
+
+static void pack_pieces(struct pack *pack, struct kept_unix *kept)
+{
+    size_t bytes = 0;
+
+    pack_bytes(pack, &kept->bytes, &kept->byte_count);
+    PACK_LIST(pack, kept->pieces, kept->piece_count, pack_piece);
+    for (size_t i = 0; i < kept->piece_count; i++) {
+        pack_check(pack, kept->pieces[i].size <= kept->byte_count - bytes, "it has fewer bytes");
+        bytes += pack->failure ? 0 : kept->pieces[i].size;
+    }
+}
+
+static void pack_credentials(struct pack *pack, struct ucred *credentials)
+{
+    PACK(pack, credentials->pid);
+    PACK(pack, credentials->uid);
+    PACK(pack, credentials->gid);
+}
+
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_unix *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    PACK(pack, kept->type);
+    pack_id(pack, &kept->uid);
+    pack_id(pack, &kept->gid);
+    pack_inode(pack, &kept->inode);
+    pack_name(pack, &kept->name);
+    pack_name(pack, &kept->peer_name);
+    PACK(pack, kept->has_peer);
+    PACK(pack, kept->listens);
+    PACK(pack, kept->backlog);
+    pack_credentials(pack, &kept->credentials);
+    PACK(pack, kept->send_bytes);
+    PACK(pack, kept->receive_bytes);
+    for (size_t i = 0; i < UNIX_OPTIONS; i++) {
+        PACK(pack, kept->set[i].is_there);
+        PACK(pack, kept->set[i].value);
+    }
+    pack_raw(pack, &kept->send_timeout, sizeof kept->send_timeout);
+    pack_raw(pack, &kept->receive_timeout, sizeof kept->receive_timeout);
+    PACK(pack, kept->shut);
+    PACK(pack, kept->was_reset);
+    pack_pieces(pack, kept);
+    PACK_LIST(pack, kept->waiting, kept->waiting_count, pack_inode);
+    PACK(pack, kept->incoming);
+    PACK(pack, kept->outgoing);
+    PACK(pack, kept->has_file);
+    pack_tree(pack, &kept->tree);
+    pack_string(pack, &kept->path);
+    pack_index(pack, &kept->holder, pack->image->process_count, false);
+    pack_index(pack, &kept->peer, pack->image->handle_count, true);
+    PACK(pack, kept->waits);
+}
+
 const struct handle_kind handle_unix = {.name = "unix socket",
                                         .is_it = is_it,
                                         .capture = capture_socket,
                                         .complete = complete,
                                         .open = open_socket,
+                                        .pack = pack_handle,
                                         .forget = forget};

@@ -81,10 +81,20 @@ static void forget(void *kept)
     free(view);
 }
 
+static void pack_handle(struct pack *pack, struct image_handle *handle)
+{
+    struct kept_view *kept = pack_kept(pack, &handle->kept, sizeof *kept);
+
+    pack_string(pack, &kept->path);
+    pack_check(pack, kept->path != NULL, "a view has no name");
+    PACK(pack, kept->position);
+}
+
 const struct handle_kind handle_view = {.name = "view",
                                         .is_it = is_it,
                                         .capture = capture_view,
                                         .complete = complete,
                                         .open = open_view,
+                                        .pack = pack_handle,
                                         .settle = settle,
                                         .forget = forget};

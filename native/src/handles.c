@@ -24,6 +24,29 @@ static const struct handle_kind *const kinds[] = {
 };
 #define KINDS (sizeof kinds / sizeof *kinds)
 
+static const struct object_kind *const object_kinds[] = {&object_pipe, &object_memory, &object_nameless};
+#define OBJECT_KINDS (sizeof object_kinds / sizeof *object_kinds)
+
+const struct handle_kind *handle_kind_of(const char *name)
+{
+    for (size_t i = 0; i < KINDS; i++) {
+        if (strcmp(kinds[i]->name, name) == 0) {
+            return kinds[i];
+        }
+    }
+    return NULL;
+}
+
+const struct object_kind *object_kind_of(const char *name)
+{
+    for (size_t i = 0; i < OBJECT_KINDS; i++) {
+        if (strcmp(object_kinds[i]->name, name) == 0) {
+            return object_kinds[i];
+        }
+    }
+    return NULL;
+}
+
 /* ---- for the kinds ---- */
 
 int seen_refuse(const struct seen *seen, const char *reason)

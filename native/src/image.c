@@ -11,9 +11,12 @@
 #include "loop.h"
 #include "regrow.h"
 #include "spare.h"
+#include "store.h"
+#include "stored.h"
 #include "template.h"
 #include "segment.h"
 #include "terminal.h"
+#include "whereabouts.h"
 
 #define BYTES_AT_ONCE (8ULL << 20) /* some milliseconds */
 
@@ -65,12 +68,20 @@ static void note_failure(struct image *image, const struct image_process *proces
     log_line("image %s: %s", image->id, image->failure);
 }
 
+/* One that comes from disk has its files from other mounts than when it was captured. */
+static int know_files(struct image_process *process, struct err *err)
+{
+    const int result = process->memory.program_inode ? 0 : whereabouts_look(process);
+
+    return result < 0 ? err_system(err, -result, "look at files", "process %d", process->pid) : 1;
+}
+
 /* Its content follows, a piece at a time. */
 static int build(struct image *image, struct image_process *process, uint64_t most, struct err *err)
 {
     if (!process->template) {
         process->template = template_build(&process->memory, image_origin(process), err);
-        return process->template ? 1 : -1;
+        return process->template ? know_files(process, err) : -1;
     }
     if (!process->template->is_filled) {
         int result = content_fill(process->template, &process->memory, most, err);
@@ -214,6 +225,7 @@ void image_process_free(struct image_process *process)
 
 void image_free(struct image *image)
 {
+    store_cancel(image);
     complete_heirs(image);
     spares_without(image);
     lineages_without(image);
@@ -229,12 +241,14 @@ void image_free(struct image *image)
     }
     for (size_t i = 0; i < image->handle_count; i++) {
         const struct handle_kind *kind = image->handles[i].kind;
-        (kind->forget ? kind->forget : free)(image->handles[i].kept);
+        (kind && kind->forget ? kind->forget : free)(image->handles[i].kept);
     }
     for (size_t i = 0; i < image->object_count; i++) {
-        image->objects[i].kind->forget(image->objects[i].kept);
+        const struct object_kind *kind = image->objects[i].kind;
+        (kind ? kind->forget : free)(image->objects[i].kept);
     }
     free(image->objects);
+    stored_leave(image->stored);
     terminals_free(image);
     segments_free(image);
     free(image->known);

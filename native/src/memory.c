@@ -11,6 +11,7 @@
 #include "gather.h"
 #include "pages.h"
 #include "template.h"
+#include "whereabouts.h"
 
 /* ---- which pages ---- */
 
@@ -296,6 +297,7 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
     if (memory->grows) {
         fd_close(&memory->program);
     }
+    whereabouts_identify(memory, origin ? &origin->process->memory : NULL);
     if (result < 0 || (result = capture_pages(memory, subject, thread, origin, ahead, obstacles)) < 0) {
         return err_system(err, -result, "copy memory", "process %d", subject->inner);
     }
@@ -318,10 +320,14 @@ void memory_forget_content(struct memory *memory)
 void memory_free(struct memory *memory)
 {
     memory_forget_content(memory);
+    for (size_t i = 0; i < memory->file_count; i++) {
+        whereabouts_forget(&memory->files[i].where);
+    }
+    whereabouts_forget(&memory->program_where);
     free(memory->areas);
     free(memory->files);
     ranges_free(&memory->fresh);
     ranges_free(&memory->own);
     ranges_free(&memory->guards);
-    *memory = (struct memory){.program = -1};
+    *memory = (struct memory){.program = -1, .program_where.content.fd = -1};
 }

@@ -1,16 +1,163 @@
-#include "image.h"
+/* Operations on the processes of checkpoints. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 
-int op_image_drop(struct request *request, struct err *err)
+#include "base.h"
+#include "fd.h"
+#include "image.h"
+#include "layer.h"
+#include "sandbox.h"
+#include "store.h"
+#include "whereabouts.h"
+
+static struct image *arg_there(item args, struct err *err)
 {
     char id[ID_MAX + 1];
 
-    if (arg_id(request->args, "image", id, err) < 0) {
-        return -1;
+    if (arg_id(args, "image", id, err) < 0) {
+        return NULL;
     }
     struct image *image = image_find(id);
     if (!image) {
-        return err_set(err, ERR_NO_IMAGE, "there is no image %s", id);
+        err_set(err, ERR_NO_IMAGE, "there is no image %s", id);
+    }
+    return image;
+}
+
+int op_image_drop(struct request *request, struct err *err)
+{
+    struct image *image = arg_there(request->args, err);
+
+    if (!image) {
+        return -1;
     }
     image_free(image);
     return OP_DONE;
+}
+
+/* ---- the files of an image ---- */
+
+struct view {
+    struct base *base;
+    struct chain chain;
+    int *trees;
+    char head[4096]; /* empty: they can only be read */
+};
+
+static int view_parse(struct view *view, item args, struct err *err)
+{
+    *view = (struct view){.base = arg_base(args, err)};
+    return view->base ? arg_chain(args, "layers", &view->chain, err) : -1;
+}
+
+/* Beside the images: on the file system of the layers. */
+static int make_head(struct view *view, const char *directory, struct err *err)
+{
+    static unsigned last;
+
+    snprintf(view->head, sizeof view->head, "%s/room-%u-%u", directory, engine.uid_base, ++last);
+    if (mkdir(view->head, 0700) < 0) {
+        const int failure = errno;
+        view->head[0] = '\0';
+        return err_system(err, failure, "make directory", "%s", directory);
+    }
+    return layer_make(view->head, view->base, &view->chain, err);
+}
+
+static int view_mount(struct view *view, struct err *err)
+{
+    const size_t count = view->base->tree_count;
+
+    view->trees = malloc(count * sizeof *view->trees);
+    if (!view->trees) {
+        die("out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        view->trees[i] = layer_mount(view->base, i, &view->chain, view->head[0] ? view->head : NULL, err);
+        if (view->trees[i] < 0) {
+            trees_free(view->trees, i);
+            view->trees = NULL;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void view_free(struct view *view)
+{
+    if (view->trees) {
+        trees_free(view->trees, view->base->tree_count);
+    }
+    if (view->head[0]) {
+        layer_unmake(view->head);
+        rmdir(view->head);
+    }
+    chain_free(&view->chain);
+}
+
+/* ---- to disk, and back ---- */
+
+static int know_files(struct image *image, struct view *view, struct err *err)
+{
+    if (whereabouts_are_known(image)) {
+        return 0;
+    }
+    return view_mount(view, err) < 0 ? -1 : whereabouts_find(image, view->base, view->trees, err);
+}
+
+int op_image_store(struct request *request, struct err *err)
+{
+    struct image *image = arg_there(request->args, err);
+    cleanup_free char *directory = NULL;
+    struct view view = {0};
+    bool compress;
+    int result = -1;
+
+    if (!image || arg_string(request->args, "dir", &directory, err) < 0 ||
+        arg_bool(request->args, "compress", &compress, err) < 0) {
+        return -1;
+    }
+    if (view_parse(&view, request->args, err) == 0 && image_complete(image, err) == 0 &&
+        know_files(image, &view, err) == 0) {
+        result = store_begin(image, directory, compress, &request->reply_to, err);
+    }
+    view_free(&view);
+    return result;
+}
+
+static int fill(struct image *image, struct view *view, const char *directory, struct err *err)
+{
+    if (store_needs_room(image) && make_head(view, directory, err) < 0) {
+        return -1;
+    }
+    return view_mount(view, err) < 0 ? -1 : store_fill(image, directory, view->trees, err);
+}
+
+int op_image_load(struct request *request, struct err *err)
+{
+    cleanup_free char *directory = NULL;
+    char id[ID_MAX + 1];
+    struct view view;
+    int result = -1;
+
+    if (arg_id(request->args, "image", id, err) < 0 ||
+        arg_string(request->args, "dir", &directory, err) < 0) {
+        return -1;
+    }
+    if (image_find(id)) {
+        return OP_DONE;
+    }
+    if (view_parse(&view, request->args, err) == 0) {
+        struct image *image = store_read(id, directory, view.base->tree_count, err);
+        result = image ? fill(image, &view, directory, err) : -1;
+        if (result == 0) {
+            image_add(image);
+        } else if (image) {
+            image_free(image);
+        }
+    }
+    view_free(&view);
+    return result < 0 ? -1 : OP_DONE;
 }

@@ -46,11 +46,12 @@ static int keep(struct image_segment *segment)
     struct statfs fs;
     cleanup_fd from = open_content(segment->id, segment->size, O_RDONLY);
 
-    segment->content = memfd_create("deltabox", MFD_CLOEXEC);
-    if (from < 0 || segment->content < 0 || fstatfs(from, &fs) < 0) {
+    segment->content = (struct content){memfd_create("deltabox", MFD_CLOEXEC), (off_t)segment->size};
+    if (from < 0 || segment->content.fd < 0 || fstatfs(from, &fs) < 0) {
         return from < 0 ? from : -errno;
     }
-    return fs.f_type != TMPFS_MAGIC ? -EMEDIUMTYPE : copy_whole(from, segment->content, (off_t)segment->size);
+    return fs.f_type != TMPFS_MAGIC ? -EMEDIUMTYPE
+                                    : copy_whole(from, segment->content.fd, segment->content.size);
 }
 
 static int capture_one(struct image *image, int id, const struct shmid_ds *ds)
@@ -68,7 +69,7 @@ static int capture_one(struct image *image, int id, const struct shmid_ds *ds)
                                       .creator_uid = ds->shm_perm.cuid,
                                       .gid = ds->shm_perm.gid,
                                       .creator_gid = ds->shm_perm.cgid,
-                                      .content = -1};
+                                      .content.fd = -1};
     return keep(segment);
 }
 
@@ -132,7 +133,7 @@ int segments_capture(struct image *image, struct obstacles *obstacles)
 void segments_free(struct image *image)
 {
     for (size_t i = 0; i < image->segment_count; i++) {
-        fd_close(&image->segments[i].content);
+        fd_close(&image->segments[i].content.fd);
     }
     free(image->segments);
 }
@@ -170,7 +171,7 @@ static int fill(const struct image_segment *segment)
     const struct shmid_ds owner = {
         .shm_perm = {.uid = segment->uid, .gid = segment->gid, .mode = segment->mode & MODE_BITS}};
     cleanup_fd to = open_content(segment->id, segment->size, O_RDWR);
-    int result = to < 0 ? to : copy_whole(segment->content, to, (off_t)segment->size);
+    int result = to < 0 ? to : copy_whole(segment->content.fd, to, (off_t)segment->size);
 
     if (result < 0) {
         return result;

@@ -27,6 +27,8 @@ static const struct op ops[] = {
     {"layers.merge", op_layers_merge},
     {"layer.measure", op_layer_measure},
     {"layer.sync", op_layer_sync},
+    {"image.store", op_image_store},
+    {"image.load", op_image_load},
     {"image.drop", op_image_drop},
     {"sandbox.destroy", op_sandbox_destroy},
     {"sandbox.stats", op_sandbox_stats},

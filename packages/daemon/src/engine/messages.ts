@@ -218,6 +218,11 @@ interface Operations {
     InSandbox & { head: string; layers?: readonly string[]; image: string; much: number },
     CheckpointTaken
   >
+  'image.store': Operation<
+    { image: string; dir: string; base: string; layers: readonly string[]; compress: boolean },
+    { bytes: number; needs: readonly string[] }
+  >
+  'image.load': Operation<{ image: string; dir: string; base: string; layers: readonly string[] }, Nothing>
   'image.drop': Operation<{ image: string }, Nothing>
   'layers.diff': Operation<
     { base: string; tree: number; from: readonly string[]; to: readonly string[] },

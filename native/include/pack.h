@@ -1,0 +1,61 @@
+/* The fields of an image one after another, as bytes. One and the same function writes and reads each structure, so that the two
+ * cannot differ. Nothing that is read is trusted: what does not fit is a failure, after which all that follows is 0. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ranges.h"
+#include "wire.h"
+
+struct image;
+
+/* Failures that are nobody's fault. */
+#define PACK_OTHER_KERNEL "it was taken under another kernel"
+#define PACK_OTHER_PROCESSOR "it was taken on a processor that could more"
+
+struct pack {
+    bool is_reading;
+    struct out out;          /* what was written */
+    const uint8_t *at, *end; /* what is still to be read */
+    const char *failure;     /* what was wrong first; NULL: nothing */
+    const struct image *image;
+    size_t tree_count; /* of the base; when it is read */
+};
+
+/* A number or truth value in whatever type it has. */
+#define PACK(pack, value)                                                                                    \
+    do {                                                                                                     \
+        const int64_t packed_number = pack_number(pack, (int64_t)(value));                                   \
+        (value) = (__typeof__(value))packed_number;                                                          \
+        pack_check(pack, (int64_t)(value) == packed_number, "a number is too large");                        \
+    } while (0)
+
+/* All that there are of a list that `size` bytes long items stand in; room for one more is made. */
+#define PACK_LIST(pack, list, count, each)                                                                   \
+    pack_list(pack, (void **)&(list), &(count), sizeof *(list), (pack_each *)(void *)(each))
+
+typedef void pack_each(struct pack *pack, void *item);
+
+void pack_free(struct pack *pack);
+/* Notes a failure unless it holds. */
+void pack_check(struct pack *pack, bool holds, const char *what);
+int64_t pack_number(struct pack *pack, int64_t value);
+/* As it lies in memory: for what the kernel has laid out. */
+void pack_raw(struct pack *pack, void *data, size_t size);
+/* In an array of so many bytes. */
+void pack_text(struct pack *pack, char *text, size_t room);
+/* Of its own; may be NULL. */
+void pack_string(struct pack *pack, char **text);
+void pack_bytes(struct pack *pack, uint8_t **data, size_t *count);
+void pack_list(struct pack *pack, void **list, size_t *count, size_t size, pack_each *each);
+/* Whole pages of a process's memory. */
+void pack_ranges(struct pack *pack, struct ranges *ranges);
+/* Host ids are those of the sandbox. */
+void pack_id(struct pack *pack, uint32_t *id);
+/* An index into a list of so many; SIZE_MAX where that is allowed. */
+void pack_index(struct pack *pack, size_t *index, size_t count, bool or_none);
+void pack_tree(struct pack *pack, size_t *tree);
+/* What `kept` of a handle or an object points to; zeroed where it is read. */
+void *pack_kept(struct pack *pack, void **kept, size_t size);

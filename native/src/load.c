@@ -1,0 +1,462 @@
+/* Reading what store.c has written. The files are not trusted: whatever is read is checked by its sum and by what it says. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <zstd.h>
+
+#include "describe.h"
+#include "family.h"
+#include "fd.h"
+#include "format.h"
+#include "handle.h"
+#include "memory.h"
+#include "segment.h"
+#include "store.h"
+#include "stored.h"
+#include "whereabouts.h"
+
+#define PAGE_BYTES 4096u
+#define EXTENT_BYTES (EXTENT_PAGES * PAGE_BYTES)
+#define CHAIN_DEPTH_MAX 64u
+
+static int damaged(const char *id, const char *what, struct err *err)
+{
+    if (strcmp(what, PACK_OTHER_KERNEL) == 0 || strcmp(what, PACK_OTHER_PROCESSOR) == 0) {
+        return err_set(err, ERR_OTHER_HOST, "the image %s: %s", id, what);
+    }
+    return err_set(err, ERR_DAMAGED, "the image %s is damaged: %s", id, what);
+}
+
+/* ---- where the pages are ---- */
+
+static struct stored *find_loaded(const char *id)
+{
+    for (const struct image *image = images; image; image = image->next) {
+        for (struct stored *stored = image->stored; stored; stored = stored->base) {
+            if (strcmp(stored->id, id) == 0) {
+                return stored_share(stored);
+            }
+        }
+    }
+    return NULL;
+}
+
+static bool stands_well(const struct stored *stored)
+{
+    for (size_t i = 0; i < stored->body_count; i++) {
+        const size_t below = stored->bodies[i].below;
+        if (below != SIZE_MAX && (!stored->base || below >= stored->base->process_count)) {
+            return false;
+        }
+    }
+    return stored->base ? stored->depth == stored->base->depth + 1 : stored->depth == 0;
+}
+
+static struct stored *read_index(const struct format_file *file, char parent[ID_MAX + 1],
+                                 char base[ID_MAX + 1], struct err *err)
+{
+    const struct format_tail *tail = &file->tail;
+    uint8_t *data = format_read(file, tail->index_at, tail->index_bytes, tail->index_sum, "its index", err);
+
+    if (!data) {
+        return NULL;
+    }
+    struct pack pack = {.is_reading = true, .at = data, .end = data + tail->index_bytes};
+    pack_check(&pack, tail->body_count <= tail->index_bytes, "its index is too short");
+    struct stored *stored = pack.failure ? NULL : stored_new(file->id, tail->body_count, tail->process_count);
+    if (stored) {
+        pack_text(&pack, parent, ID_MAX + 1);
+        stored_pack(&pack, stored, base);
+        pack_check(&pack, pack.at == pack.end, "its index is too long");
+        pack_check(&pack, stored->depth < CHAIN_DEPTH_MAX, "it stands on too many others");
+    }
+    free(data);
+    if (pack.failure) {
+        stored_leave(stored);
+        damaged(file->id, pack.failure, err);
+        return NULL;
+    }
+    stored->bytes = file->bytes;
+    return stored;
+}
+
+/* With all that it stands on; what is known already is shared. */
+static struct stored *read_chain(const struct format_file *top, const char *directory,
+                                 char parent[ID_MAX + 1], struct err *err)
+{
+    char base[ID_MAX + 1], ignored[ID_MAX + 1];
+    struct stored *first = read_index(top, parent, base, err);
+
+    for (struct stored *at = first; at && base[0]; at = at->base) {
+        struct format_file file;
+        if ((at->base = find_loaded(base))) {
+            break;
+        }
+        if (at->depth == 0 || format_open(&file, directory, base, err) < 0) {
+            if (at->depth == 0) {
+                damaged(at->id, "it stands on what it should not", err);
+            }
+            stored_leave(first);
+            return NULL;
+        }
+        at->base = read_index(&file, ignored, base, err);
+        fd_close(&file.fd);
+        if (!at->base) {
+            stored_leave(first);
+            return NULL;
+        }
+        if (at->base->depth + 1 != at->depth) {
+            break; /* a circle, or something else: told below */
+        }
+    }
+    for (const struct stored *at = first; at; at = at->base) {
+        if (!stands_well(at)) {
+            damaged(at->id, "it does not fit to what it stands on", err);
+            stored_leave(first);
+            return NULL;
+        }
+    }
+    return first;
+}
+
+/* ---- what it says ---- */
+
+static bool fits(const struct image *image, const struct stored *stored)
+{
+    struct contents contents = image_contents((struct image *)image);
+    const bool same = stored->process_count == image->process_count &&
+                      stored->body_count == image->process_count + contents.count;
+
+    free(contents.list);
+    for (size_t i = 0; same && i < image->process_count; i++) {
+        if (stored->pids[i] != image->processes[i].pid) {
+            return false;
+        }
+    }
+    return same;
+}
+
+static bool can_be_made(const struct image *image)
+{
+    struct family family;
+    const char *reason;
+    const bool can = family_plan(&family, image, &reason) == NULL;
+
+    family_free(&family);
+    return can;
+}
+
+static struct image *describe(const struct format_file *file, size_t tree_count, struct err *err)
+{
+    const struct format_tail *tail = &file->tail;
+    uint8_t *data = format_read(file, tail->description_at, tail->description_bytes, tail->description_sum,
+                                "its description", err);
+
+    if (!data) {
+        return NULL;
+    }
+    struct pack pack = {
+        .is_reading = true, .at = data, .end = data + tail->description_bytes, .tree_count = tree_count};
+    struct image *image = handle_keep(sizeof *image);
+    strcpy(image->id, file->id);
+    format_pack_circumstances(&pack);
+    image_pack(&pack, image);
+    pack_check(&pack, pack.at == pack.end, "its description is too long");
+    pack_check(&pack, pack.failure || (image->process_count > 0 && can_be_made(image)),
+               "its processes do not fit together");
+    free(data);
+    if (pack.failure) {
+        damaged(file->id, pack.failure, err);
+        image_free(image);
+        return NULL;
+    }
+    return image;
+}
+
+struct image *store_read(const char *id, const char *directory, size_t tree_count, struct err *err)
+{
+    struct format_file file;
+    char parent[ID_MAX + 1];
+
+    if (format_open(&file, directory, id, err) < 0) {
+        return NULL;
+    }
+    struct image *image = describe(&file, tree_count, err);
+    if (image && !(image->stored = read_chain(&file, directory, parent, err))) {
+        image_free(image);
+        image = NULL;
+    }
+    fd_close(&file.fd);
+    if (image && !fits(image, image->stored)) {
+        damaged(id, "its pages are not those of its processes", err);
+        image_free(image);
+        image = NULL;
+    }
+    return image;
+}
+
+bool store_needs_room(const struct image *image)
+{
+    for (size_t i = 0; i < image->process_count; i++) {
+        const struct memory *memory = &image->processes[i].memory;
+        for (size_t j = 0; j < memory->file_count; j++) {
+            if (!memory->files[j].where.path) {
+                return true;
+            }
+        }
+        if (!memory->program_where.path) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- pages ---- */
+
+struct filling {
+    struct image *image;
+    const char *directory;
+    const int *trees;
+    struct format_file *files; /* those that have been opened */
+    size_t file_count;
+    uint8_t *raw, *pages; /* an extent as it is in the file, and as it was */
+    size_t content;       /* the next one */
+    struct err *err;
+};
+
+static const struct format_file *file_of(struct filling *this, const char *id)
+{
+    for (size_t i = 0; i < this->file_count; i++) {
+        if (strcmp(this->files[i].id, id) == 0) {
+            return &this->files[i];
+        }
+    }
+    this->files = realloc(this->files, (this->file_count + 1) * sizeof *this->files);
+    if (!this->files) {
+        die("out of memory");
+    }
+    struct format_file *file = &this->files[this->file_count];
+    if (format_open(file, this->directory, id, this->err) < 0) {
+        return NULL;
+    }
+    this->file_count++;
+    return file;
+}
+
+/* All its pages, of which some are meant. NULL with err. */
+static const uint8_t *read_extent(struct filling *this, const struct found_extent *found)
+{
+    const struct extent *extent = &found->extent;
+    const struct format_file *file = file_of(this, found->source);
+    const size_t whole = (size_t)extent->whole * PAGE_BYTES;
+
+    if (!file) {
+        return NULL;
+    }
+    const ssize_t got = RETRY_EINTR(pread(file->fd, this->raw, extent->bytes, (off_t)extent->offset));
+    if (got < 0) {
+        err_system(this->err, errno, "read image", "%s", file->id);
+        return NULL;
+    }
+    if ((size_t)got != extent->bytes || !format_is_sum(this->raw, extent->bytes, extent->sum)) {
+        damaged(file->id, "pages of it are not what was written", this->err);
+        return NULL;
+    }
+    if (extent->bytes == whole) {
+        return this->raw;
+    }
+    const size_t size = ZSTD_decompress(this->pages, EXTENT_BYTES, this->raw, extent->bytes);
+    if (ZSTD_isError(size) || size != whole) {
+        damaged(file->id, "pages of it cannot be unpacked", this->err);
+        return NULL;
+    }
+    return this->pages;
+}
+
+/* ---- memory ---- */
+
+static int read_memory(struct filling *this, struct memory *memory, const struct found_extent *list,
+                       size_t count)
+{
+    uint8_t *at = memory->late;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct extent *extent = &list[i].extent;
+        const size_t bytes = (size_t)extent->count * PAGE_BYTES;
+        if (extent->bytes > 0) {
+            const uint8_t *whole = read_extent(this, &list[i]);
+            if (!whole) {
+                return -1;
+            }
+            memcpy(at, whole + (size_t)extent->skip * PAGE_BYTES, bytes);
+        }
+        at += bytes;
+    }
+    return 0;
+}
+
+static void add_pieces(struct memory *memory)
+{
+    const uint8_t *at = memory->late;
+
+    memory->pieces = handle_keep((memory->own.count + 1) * sizeof *memory->pieces);
+    for (size_t i = 0; i < memory->own.count; i++) {
+        const struct range *range = &memory->own.list[i];
+        memory->pieces[memory->piece_count++] = (struct piece){.range = *range, .content = at};
+        at += range->end - range->start;
+    }
+}
+
+static int fill_memory_of(struct filling *this, size_t index)
+{
+    struct memory *memory = &this->image->processes[index].memory;
+    const struct ranges none = {0};
+    struct found_extent *list;
+    size_t count;
+
+    memory->fresh = ranges_either(&memory->own, &none);
+    if (!stored_find(this->image->stored, index, &memory->own, &list, &count)) {
+        free(list);
+        return damaged(this->image->id, "pages of it are nowhere", this->err);
+    }
+    memory->late_size = ranges_bytes(&memory->own);
+    if (memory->late_size > 0 && !(memory->late = memory_room(memory->late_size))) {
+        free(list);
+        return err_system(this->err, ENOMEM, "make room", "image %s", this->image->id);
+    }
+    const int result = read_memory(this, memory, list, count);
+    add_pieces(memory);
+    free(list);
+    return result;
+}
+
+/* ---- contents ---- */
+
+static int write_extent(struct filling *this, const struct found_extent *found, const struct content *content)
+{
+    const struct extent *extent = &found->extent;
+    const uint64_t at = extent->page * PAGE_BYTES;
+    const uint8_t *whole = read_extent(this, found);
+
+    if (!whole) {
+        return -1;
+    }
+    if (at >= (uint64_t)content->size) {
+        return damaged(this->image->id, "a content is longer than it was", this->err);
+    }
+    const uint64_t left = (uint64_t)content->size - at, bytes = (uint64_t)extent->count * PAGE_BYTES;
+    const size_t size = (size_t)(left < bytes ? left : bytes);
+    const ssize_t wrote =
+        RETRY_EINTR(pwrite(content->fd, whole + (size_t)extent->skip * PAGE_BYTES, size, (off_t)at));
+    return wrote == (ssize_t)size ? 0
+                                  : err_system(this->err, wrote < 0 ? errno : ENOSPC, "write content",
+                                               "image %s", this->image->id);
+}
+
+static int fill_content(struct filling *this, struct content *content, int fd)
+{
+    const struct stored *stored = this->image->stored;
+    const struct body *body = &stored->bodies[stored->process_count + this->content++];
+
+    content->fd = fd;
+    if (fd < 0 || ftruncate(fd, content->size) < 0) {
+        return err_system(this->err, errno, "make content", "image %s", this->image->id);
+    }
+    for (size_t i = 0; i < body->count; i++) {
+        const struct extent *extent = &body->extents[i];
+        const struct found_extent found = {.extent = *extent, .source = stored->sources[extent->source]};
+        if (extent->bytes > 0 && write_extent(this, &found, content) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int fill_object(struct filling *this, struct image_object *object)
+{
+    const struct object_kind *kind = object->kind;
+
+    if (!kind->content) {
+        return 0;
+    }
+    const int fd = kind == &object_nameless ? open(this->directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)
+                                            : memfd_create("deltabox", MFD_CLOEXEC);
+    if (fill_content(this, kind->content(object->kept), fd) < 0) {
+        return -1;
+    }
+    const int result = kind->filled ? kind->filled(object->kept) : 0;
+    return result < 0 ? err_system(this->err, -result, "make content", "image %s", this->image->id) : 0;
+}
+
+static int fill_whereabouts(struct filling *this, struct whereabouts *where)
+{
+    if (where->path) {
+        return 0;
+    }
+    const int fd = openat(this->trees[0], ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fill_content(this, &where->content, fd) < 0) {
+        return -1;
+    }
+    const int result = looks_set(&where->looks, where->content.fd);
+    return result < 0 ? err_system(this->err, -result, "make content", "image %s", this->image->id) : 0;
+}
+
+/* In the order that image_contents has them in. */
+static int fill_contents(struct filling *this)
+{
+    struct image *image = this->image;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < image->object_count; i++) {
+        result = fill_object(this, &image->objects[i]);
+    }
+    for (size_t i = 0; result == 0 && i < image->segment_count; i++) {
+        result = fill_content(this, &image->segments[i].content, memfd_create("deltabox", MFD_CLOEXEC));
+    }
+    for (size_t i = 0; result == 0 && i < image->process_count; i++) {
+        struct memory *memory = &image->processes[i].memory;
+        for (size_t j = 0; result == 0 && j < memory->file_count; j++) {
+            result = fill_whereabouts(this, &memory->files[j].where);
+        }
+        result = result < 0 ? result : fill_whereabouts(this, &memory->program_where);
+    }
+    return result;
+}
+
+/* ---- the whole ---- */
+
+static int open_files(struct filling *this, struct memory *memory)
+{
+    for (size_t i = 0; i < memory->file_count; i++) {
+        memory->files[i].fd = whereabouts_open(&memory->files[i].where, this->trees, this->err);
+        if (memory->files[i].fd < 0) {
+            return -1;
+        }
+    }
+    memory->program = whereabouts_open(&memory->program_where, this->trees, this->err);
+    return memory->program < 0 ? -1 : 0;
+}
+
+int store_fill(struct image *image, const char *directory, const int *trees, struct err *err)
+{
+    struct filling this = {.image = image,
+                           .directory = directory,
+                           .trees = trees,
+                           .raw = handle_keep(EXTENT_BYTES),
+                           .pages = handle_keep(EXTENT_BYTES),
+                           .err = err};
+    int result = fill_contents(&this);
+
+    for (size_t i = 0; result == 0 && i < image->process_count; i++) {
+        result = open_files(&this, &image->processes[i].memory);
+        result = result < 0 ? result : fill_memory_of(&this, i);
+    }
+    for (size_t i = 0; i < this.file_count; i++) {
+        fd_close(&this.files[i].fd);
+    }
+    free(this.files);
+    free(this.raw);
+    free(this.pages);
+    return result;
+}
