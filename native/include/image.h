@@ -278,6 +278,7 @@ struct image {
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
     size_t built;  /* how many processes have their templates */
+    bool is_told;  /* that it has come to an end with that */
     char *failure; /* why one could not be built; NULL: none failed */
     char *fault;   /* the step of building them that is to fail, for tests */
     struct image *next;
@@ -291,6 +292,8 @@ const struct image_process *image_origin(const struct image_process *process);
 /* It is there from now on; its templates are built when there is time. */
 void image_add(struct image *image);
 bool image_is_ready(const struct image *image);
+/* What it takes of memory beyond what it shares with what it grows from. */
+uint64_t image_bytes(const struct image *image);
 /* Something with its processes has failed: when that was because a template was killed, err says so. */
 void image_explain(const struct image *image, struct err *err);
 /* Builds what is left of it now. 0, or -1 with err, also when a template is gone. */

@@ -16,6 +16,8 @@ struct origin {
 int memory_capture(struct memory *memory, const struct subject *subject, const struct thread *thread,
                    uint64_t injected, const struct origin *origin, struct ahead *ahead,
                    struct obstacles *obstacles, struct err *err);
+/* Whether the template of that state can become one of this memory. */
+bool memory_can_grow(const struct memory *memory, const struct image_process *origin);
 /* For content. NULL when there is none. */
 uint8_t *memory_room(size_t size);
 /* Gives it back, if it is some. */

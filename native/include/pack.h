@@ -22,6 +22,7 @@ struct pack {
     const char *failure;     /* what was wrong first; NULL: nothing */
     const struct image *image;
     size_t tree_count; /* of the base; when it is read */
+    bool is_compared;  /* without what may differ where nothing else does: where files are found */
 };
 
 /* A number or truth value in whatever type it has. */

@@ -16,7 +16,8 @@ struct held {
     mode_t mode;
     uid_t uid;
     gid_t gid;
-    bool alive; /* somebody has it open */
+    struct timespec times[2]; /* of access and of change */
+    bool alive;               /* somebody has it open */
     struct held *next;
 };
 

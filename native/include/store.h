@@ -8,6 +8,8 @@
  * then. OP_LATER or -1 with err. */
 int store_begin(struct image *image, const char *directory, bool compress, const struct reply_to *to,
                 struct err *err);
+/* What a reply says of it: its bytes, and the images in whose files other pages of it are. */
+void store_tell(const struct stored *stored, struct out *ok);
 /* The image goes: nothing is read from it any more. */
 void store_cancel(struct image *image);
 

@@ -11,6 +11,9 @@ int whereabouts_find(struct image *image, const struct base *base, const int *tr
 bool whereabouts_are_known(const struct image *image);
 /* Opens it; without a name by what it has as its content. It, or -1 with err when it is not what it was. */
 int whereabouts_open(struct whereabouts *where, const int *trees, struct err *err);
+/* The same for what the template of a process has mapped. */
+int whereabouts_open_mapped(const struct image_process *process, uint64_t device, uint64_t inode,
+                            struct err *err);
 /* From a template that has been built: by which device and inode its files are known from now on. 0 or -errno. */
 int whereabouts_look(struct image_process *process);
 void whereabouts_forget(struct whereabouts *where);

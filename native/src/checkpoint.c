@@ -14,6 +14,7 @@
 #include "move.h"
 #include "process.h"
 #include "root.h"
+#include "same.h"
 #include "server.h"
 
 /* How long is waited for what is on its way inside. */
@@ -29,6 +30,7 @@ struct checkpoint {
     bool switched;
     char *image_id;
     struct image *image;
+    const struct image *same; /* nothing has changed since that one */
     struct ahead *ahead;
     uint64_t much;     /* so many bytes of a process are copied ahead */
     uint64_t held_for; /* it was stopped for that, in microseconds */
@@ -170,6 +172,17 @@ static void leave(struct checkpoint *this)
     }
 }
 
+static bool is_unchanged(const struct sandbox *sandbox)
+{
+    if (sandbox->carried.entries == SIZE_MAX) {
+        return false;
+    }
+    const struct layer_print now = layer_print(sandbox->head, sandbox->base, sandbox->carried.entries);
+
+    return now.entries == sandbox->carried.entries && now.hash == sandbox->carried.hash &&
+           layer_has_roots_of(sandbox->head, sandbox->base, &sandbox->chain);
+}
+
 /* The obstacles that were met on the way here count as well. */
 static int keep_processes(struct checkpoint *this, struct err *err)
 {
@@ -178,7 +191,11 @@ static int keep_processes(struct checkpoint *this, struct err *err)
         die("out of memory");
     }
     snprintf(this->image->id, sizeof this->image->id, "%s", this->image_id);
-    return capture(this->image, &this->move, &this->move.obstacles, err);
+    if (capture(this->image, &this->move, &this->move.obstacles, err) < 0) {
+        return -1;
+    }
+    this->same = fault_asked() || !is_unchanged(this->sandbox) ? NULL : image_same(this->image);
+    return this->same ? err_set(err, ERR_UNSETTLED, "nothing has changed") : 0;
 }
 
 static void forget_processes(struct checkpoint *this)
@@ -452,7 +469,7 @@ static int take_checkpoint(struct checkpoint *this, struct request *request, str
     lineages_complete(this->sandbox);
     prepare_move(this);
     int result = run_steps(this, err);
-    if (result < 0 && this->move.watches_unknown && watched_search(this->sandbox, err) == 0) {
+    if (result < 0 && !this->same && this->move.watches_unknown && watched_search(this->sandbox, err) == 0) {
         move_free(&this->move);
         timings.len = 0;
         this->searched = true;
@@ -490,17 +507,6 @@ static int parse(struct checkpoint *this, item args, struct err *err)
     return 0;
 }
 
-static bool is_unchanged(const struct sandbox *sandbox)
-{
-    if (sandbox->carried.entries == SIZE_MAX) {
-        return false;
-    }
-    const struct layer_print now = layer_print(sandbox->head, sandbox->base, sandbox->carried.entries);
-
-    return now.entries == sandbox->carried.entries && now.hash == sandbox->carried.hash &&
-           layer_has_roots_of(sandbox->head, sandbox->base, &sandbox->chain);
-}
-
 int op_sandbox_checkpoint(struct request *request, struct err *err)
 {
     struct checkpoint this = {.sandbox = arg_live_sandbox(request->args, err)};
@@ -518,6 +524,12 @@ int op_sandbox_checkpoint(struct request *request, struct err *err)
         out_key_bool(&request->ok, "unchanged", true);
         result = OP_DONE;
     } else if (take_checkpoint(&this, request, err) == 0) {
+        result = OP_DONE;
+    } else if (this.same) {
+        out_key_bool(&request->ok, "unchanged", true);
+        out_key_text(&request->ok, "image", this.same->id);
+        out_key_uint(&request->ok, "processes", this.same->process_count);
+        out_key_uint(&request->ok, "blocking", now_usec() - this.frozen_at + this.held_for);
         result = OP_DONE;
     } else if (this.move.obstacles.count > 0) {
         reply_obstacles(&request->reply_to, &this.move.obstacles);

@@ -3,6 +3,7 @@
 
 #include <linux/filter.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "capture.h"
 #include "handle.h"
@@ -12,6 +13,7 @@
 #include "terminal.h"
 
 #define PAGE_BYTES 4096u
+#define BUFFER_BYTES (64u * 1024)
 #define TASK_END 0x7ffffffff000ULL
 
 /* ---- memory ---- */
@@ -29,6 +31,9 @@ static void pack_whereabouts(struct pack *pack, struct whereabouts *where)
         where->is_known = true;
     }
     pack_raw(pack, &where->identity, sizeof where->identity);
+    if (pack->is_compared) {
+        return;
+    }
     pack_string(pack, &where->path);
     if (where->path) {
         pack_tree(pack, &where->tree);
@@ -55,7 +60,7 @@ static bool is_sound(const struct area *area, const struct memory *memory)
            (area->protection & ~7) == 0 && (area->kind != AREA_FILE || area->file < memory->file_count);
 }
 
-static void pack_area(struct pack *pack, struct memory *memory, struct area *area, uint64_t *at)
+static void pack_area(struct pack *pack, const struct memory *memory, struct area *area, uint64_t *at)
 {
     uint64_t gap = (area->start - *at) / PAGE_BYTES, pages = (area->end - area->start) / PAGE_BYTES;
 
@@ -78,6 +83,31 @@ static void pack_area(struct pack *pack, struct memory *memory, struct area *are
         pack_index(pack, &area->handle, pack->image->handle_count, false);
     }
     pack_check(pack, pack->failure || is_sound(area, memory), "an area that no memory has");
+}
+
+/* The kernel makes one of what lies side by side, or not. */
+static bool is_one(const struct area *area, const struct area *next)
+{
+    const bool follows =
+        area->kind == AREA_MEMORY || next->offset == area->offset + (area->end - area->start);
+
+    return area->end == next->start && area->kind == next->kind && area->kind < AREA_SHARED && follows &&
+           area->shared == next->shared && area->protection == next->protection &&
+           area->looks == next->looks && (area->kind == AREA_MEMORY || area->file == next->file) &&
+           area->may_write == next->may_write;
+}
+
+static void compare_areas(struct pack *pack, const struct memory *memory)
+{
+    uint64_t at = 0;
+
+    for (size_t i = 0; i < memory->area_count;) {
+        struct area whole = memory->areas[i++];
+        while (i < memory->area_count && is_one(&whole, &memory->areas[i])) {
+            whole.end = memory->areas[i++].end;
+        }
+        pack_area(pack, memory, &whole, &at);
+    }
 }
 
 static void pack_areas(struct pack *pack, struct memory *memory)
@@ -109,7 +139,11 @@ static void pack_map(struct pack *pack, struct prctl_mm_map *map)
 static void pack_memory(struct pack *pack, struct memory *memory)
 {
     PACK_LIST(pack, memory->files, memory->file_count, pack_file);
-    pack_areas(pack, memory);
+    if (pack->is_compared) {
+        compare_areas(pack, memory);
+    } else {
+        pack_areas(pack, memory);
+    }
     pack_ranges(pack, &memory->own);
     pack_ranges(pack, &memory->guards);
     pack_map(pack, &memory->map);
@@ -469,4 +503,48 @@ struct contents image_contents(struct image *image)
         add_whereabouts(&contents, &memory->program_where);
     }
     return contents;
+}
+
+/* ---- comparing ---- */
+
+static bool is_same_content(const struct content *a, const struct content *b)
+{
+    static uint8_t left[BUFFER_BYTES], right[BUFFER_BYTES];
+
+    for (off_t at = 0; at < a->size; at += (off_t)BUFFER_BYTES) {
+        const ssize_t got = pread(a->fd, left, sizeof left, at),
+                      other = pread(b->fd, right, sizeof right, at);
+        if (got <= 0 || got != other || memcmp(left, right, (size_t)got) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Files that are mapped do not change under those who map them alone. */
+static bool contents_are_the_same(struct image *a, struct image *b)
+{
+    struct contents left = image_contents(a), right = image_contents(b);
+    const size_t count = a->object_count + a->segment_count;
+    bool is_same = true;
+
+    for (size_t i = 0; is_same && i < count && i < left.count && i < right.count; i++) {
+        is_same = left.list[i]->size == right.list[i]->size && is_same_content(left.list[i], right.list[i]);
+    }
+    free(left.list);
+    free(right.list);
+    return is_same;
+}
+
+bool image_says_the_same(struct image *a, struct image *b)
+{
+    struct pack one = {.is_compared = true}, other = {.is_compared = true};
+
+    image_pack(&one, a);
+    image_pack(&other, b);
+    const bool is_same = !one.failure && !other.failure && one.out.len == other.out.len &&
+                         memcmp(one.out.data, other.out.data, one.out.len) == 0;
+    pack_free(&one);
+    pack_free(&other);
+    return is_same && contents_are_the_same(a, b);
 }

@@ -211,7 +211,7 @@ int held_carry(struct move *move, size_t tree, struct carry *carry)
 }
 
 /* A link that is left behind in what is now a frozen layer. */
-static int make_node_again(int upper, const char *path, mode_t mode, uid_t uid, gid_t gid)
+static int make_node_again(int upper, const char *path, const struct held *held)
 {
     char parent[PATH_MAX];
     struct stat st;
@@ -220,8 +220,11 @@ static int make_node_again(int upper, const char *path, mode_t mode, uid_t uid, 
     snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
     cleanup_fd dir = sys_openat2(upper, parent, OPEN_DIRECTORY, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
     const char *name = slash ? slash + 1 : path;
-    if (dir < 0 || fstat(dir, &st) < 0 || unlinkat(dir, name, 0) < 0 || mknodat(dir, name, mode, 0) < 0 ||
-        fchownat(dir, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(dir, name, mode & 07777, 0) < 0) {
+    if (dir < 0 || fstat(dir, &st) < 0 || unlinkat(dir, name, 0) < 0 ||
+        mknodat(dir, name, held->mode, 0) < 0 ||
+        fchownat(dir, name, held->uid, held->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+        fchmodat(dir, name, held->mode & 07777, 0) < 0 ||
+        utimensat(dir, name, held->times, AT_SYMLINK_NOFOLLOW) < 0) {
         return -errno;
     }
     const struct timespec times[] = {st.st_atim, st.st_mtim};
@@ -244,9 +247,7 @@ void held_clean_layer(const struct move *move)
         const struct link_scan *links = &move->trees[tree].links;
         for (size_t i = 0; i < links->mark_count; i++) {
             const struct held *held = find_number(move->sandbox, links->marks[i].inode);
-            int result = !held ? 0
-                               : make_node_again(move->trees[tree].old_upper, links->marks[i].path,
-                                                 held->mode, held->uid, held->gid);
+            int result = !held ? 0 : make_node_again(move->trees[tree].old_upper, links->marks[i].path, held);
             if (result < 0) {
                 log_line("clean %s in a frozen layer: %s", links->marks[i].path, strerror(-result));
             }
@@ -366,6 +367,7 @@ void held_commit(struct move *move)
                               .mode = holding->st.st_mode,
                               .uid = holding->st.st_uid,
                               .gid = holding->st.st_gid,
+                              .times = {holding->st.st_atim, holding->st.st_mtim},
                               .next = sandbox->held};
         sandbox->held = held;
     }

@@ -6,10 +6,12 @@
 #include "fault.h"
 #include "fd.h"
 #include "content.h"
+#include "describe.h"
 #include "handle.h"
 #include "lineage.h"
 #include "loop.h"
 #include "regrow.h"
+#include "server.h"
 #include "spare.h"
 #include "store.h"
 #include "stored.h"
@@ -71,7 +73,7 @@ static void note_failure(struct image *image, const struct image_process *proces
 /* One that comes from disk has its files from other mounts than when it was captured. */
 static int know_files(struct image_process *process, struct err *err)
 {
-    const int result = process->memory.program_inode ? 0 : whereabouts_look(process);
+    const int result = whereabouts_look(process);
 
     return result < 0 ? err_system(err, -result, "look at files", "process %d", process->pid) : 1;
 }
@@ -103,6 +105,26 @@ static int build(struct image *image, struct image_process *process, uint64_t mo
     return 0;
 }
 
+/* Where nobody is connected, hello tells. */
+static void tell_end(struct image *image)
+{
+    struct out event = {0};
+
+    if (image->is_told || (!image->failure && image->built < image->process_count)) {
+        return;
+    }
+    image->is_told = true;
+    out_key_text(&event, "event", image->failure ? "image.failed" : "image.ready");
+    out_key_text(&event, "image", image->id);
+    if (image->failure) {
+        out_key_bytes(&event, "reason", image->failure, strlen(image->failure));
+    } else {
+        out_key_uint(&event, "bytes", image_bytes(image));
+    }
+    send_event(&event);
+    out_free(&event);
+}
+
 static void build_some(struct image *image, uint64_t most)
 {
     struct image_process *process = &image->processes[image->built];
@@ -114,6 +136,7 @@ static void build_some(struct image *image, uint64_t most)
         note_failure(image, process, &err);
     }
     fault_ask(asked);
+    tell_end(image);
 }
 
 static bool build_when_idle(void)
@@ -131,6 +154,24 @@ void image_add(struct image *image)
     image->next = images;
     images = image;
     loop_when_idle(IDLE_NOW, build_when_idle);
+}
+
+/* Of a template the kernel keeps page tables and itself; of the rest nothing is shared with anybody. */
+#define PROCESS_BYTES (192ULL << 10)
+
+uint64_t image_bytes(const struct image *image)
+{
+    struct contents contents = image_contents((struct image *)image);
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < image->process_count; i++) {
+        bytes += PROCESS_BYTES + ranges_bytes(&image->processes[i].memory.fresh);
+    }
+    for (size_t i = 0; i < contents.count; i++) {
+        bytes += (uint64_t)contents.list[i]->size;
+    }
+    free(contents.list);
+    return bytes;
 }
 
 /* The first process whose template is there no more. */

@@ -52,16 +52,19 @@ struct lineage *lineage_of(struct sandbox *sandbox, pid_t pid)
     return NULL;
 }
 
-const struct image_process *lineage_origin(const struct lineage *lineage)
+static const struct image_process *process_in(const struct image *image, pid_t inner)
 {
-    const struct image *image = lineage ? image_find(lineage->image) : NULL;
-
     for (size_t i = 0; image && i < image->process_count; i++) {
-        if (image->processes[i].pid == lineage->inner) {
+        if (image->processes[i].pid == inner) {
             return &image->processes[i];
         }
     }
     return NULL;
+}
+
+const struct image_process *lineage_origin(const struct lineage *lineage)
+{
+    return lineage ? process_in(image_find(lineage->image), lineage->inner) : NULL;
 }
 
 const struct image_process *lineage_living_origin(const struct lineage *lineage)
@@ -136,9 +139,10 @@ static void append(struct ranges *ranges, const struct ranges *more)
     *ranges = both;
 }
 
-static void step_back(struct lineage *lineage)
+/* It may be of a checkpoint that was not taken after all. */
+static void step_back(struct lineage *lineage, const struct image *image)
 {
-    const struct image_process *gone = lineage_origin(lineage);
+    const struct image_process *gone = process_in(image, lineage->inner);
     const struct image_process *origin = gone ? image_origin(gone) : NULL;
 
     if (!origin) {
@@ -169,7 +173,7 @@ void lineages_without(const struct image *image)
     for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
         for (struct lineage *lineage = sandbox->lineages; lineage; lineage = lineage->next) {
             if (strcmp(lineage->image, image->id) == 0) {
-                step_back(lineage);
+                step_back(lineage, image);
             }
         }
     }

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <zstd.h>
 
+#include "ancestor.h"
+#include "areas.h"
 #include "describe.h"
 #include "family.h"
 #include "fd.h"
@@ -300,9 +302,9 @@ static void add_pieces(struct memory *memory)
 {
     const uint8_t *at = memory->late;
 
-    memory->pieces = handle_keep((memory->own.count + 1) * sizeof *memory->pieces);
-    for (size_t i = 0; i < memory->own.count; i++) {
-        const struct range *range = &memory->own.list[i];
+    memory->pieces = handle_keep((memory->fresh.count + 1) * sizeof *memory->pieces);
+    for (size_t i = 0; i < memory->fresh.count; i++) {
+        const struct range *range = &memory->fresh.list[i];
         memory->pieces[memory->piece_count++] = (struct piece){.range = *range, .content = at};
         at += range->end - range->start;
     }
@@ -311,16 +313,14 @@ static void add_pieces(struct memory *memory)
 static int fill_memory_of(struct filling *this, size_t index)
 {
     struct memory *memory = &this->image->processes[index].memory;
-    const struct ranges none = {0};
     struct found_extent *list;
     size_t count;
 
-    memory->fresh = ranges_either(&memory->own, &none);
-    if (!stored_find(this->image->stored, index, &memory->own, &list, &count)) {
+    if (!stored_find(this->image->stored, index, &memory->fresh, &list, &count)) {
         free(list);
         return damaged(this->image->id, "pages of it are nowhere", this->err);
     }
-    memory->late_size = ranges_bytes(&memory->own);
+    memory->late_size = ranges_bytes(&memory->fresh);
     if (memory->late_size > 0 && !(memory->late = memory_room(memory->late_size))) {
         free(list);
         return err_system(this->err, ENOMEM, "make room", "image %s", this->image->id);
@@ -426,16 +426,51 @@ static int fill_contents(struct filling *this)
 
 /* ---- the whole ---- */
 
-static int open_files(struct filling *this, struct memory *memory)
+/* Of one that grows only those have to be mapped that its template has not. */
+static bool is_needed(const struct memory *memory, size_t file, const struct ranges *kept)
 {
-    for (size_t i = 0; i < memory->file_count; i++) {
-        memory->files[i].fd = whereabouts_open(&memory->files[i].where, this->trees, this->err);
-        if (memory->files[i].fd < 0) {
-            return -1;
+    for (size_t i = 0; i < memory->area_count; i++) {
+        const struct area *area = &memory->areas[i];
+        const struct ranges whole = {.list = &(struct range){area->start, area->end}, .count = 1};
+        if (area->kind == AREA_FILE && area->file == file) {
+            struct ranges missing = ranges_without(&whole, kept);
+            const bool is_missing = missing.count > 0;
+            ranges_free(&missing);
+            if (is_missing) {
+                return true;
+            }
         }
     }
-    memory->program = whereabouts_open(&memory->program_where, this->trees, this->err);
-    return memory->program < 0 ? -1 : 0;
+    return false;
+}
+
+static int open_file(struct filling *this, struct area_file *file, const struct image_process *origin)
+{
+    file->fd = file->inode ? whereabouts_open_mapped(origin, file->device, file->inode, this->err)
+                           : whereabouts_open(&file->where, this->trees, this->err);
+    return file->fd < 0 ? -1 : 0;
+}
+
+static int open_files(struct filling *this, size_t index)
+{
+    struct image_process *process = &this->image->processes[index];
+    struct memory *memory = &process->memory;
+    const struct image_process *origin = image_origin(process);
+    const struct ranges none = {0};
+    struct ranges kept = origin ? areas_common(&origin->memory, memory) : none;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < memory->file_count; i++) {
+        if (!origin || is_needed(memory, i, &kept)) {
+            result = open_file(this, &memory->files[i], origin);
+        }
+    }
+    ranges_free(&kept);
+    if (result == 0 && !origin) {
+        memory->program = whereabouts_open(&memory->program_where, this->trees, this->err);
+        result = memory->program < 0 ? -1 : 0;
+    }
+    return result;
 }
 
 int store_fill(struct image *image, const char *directory, const int *trees, struct err *err)
@@ -449,7 +484,8 @@ int store_fill(struct image *image, const char *directory, const int *trees, str
     int result = fill_contents(&this);
 
     for (size_t i = 0; result == 0 && i < image->process_count; i++) {
-        result = open_files(&this, &image->processes[i].memory);
+        ancestor_find(image, i);
+        result = open_files(&this, i);
         result = result < 0 ? result : fill_memory_of(&this, i);
     }
     for (size_t i = 0; i < this.file_count; i++) {

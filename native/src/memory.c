@@ -243,13 +243,11 @@ static int find_program(struct memory *memory, const struct thread *thread)
 
 /* A template can grow into what the process is now if it is the same program still, and has nothing where code of ours
  * lies in the template. */
-static bool can_grow(const struct memory *memory, const struct origin *origin)
+bool memory_can_grow(const struct memory *memory, const struct image_process *origin)
 {
-    if (!origin) {
-        return false;
-    }
-    const uint64_t place = origin->process->template->puppet.inject.area;
-    const struct memory *before = &origin->process->memory;
+    const uint64_t place = origin->template->puppet.inject.area;
+    const struct memory *before = &origin->memory;
+
     for (size_t i = 0; i < memory->area_count; i++) {
         if (memory->areas[i].start < place + INJECT_AREA_BYTES && place < memory->areas[i].end) {
             return false;
@@ -292,7 +290,7 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
         return -1;
     }
     if ((result = capture_map(memory, thread)) == 0 && (result = find_program(memory, thread)) == 0) {
-        memory->grows = can_grow(memory, origin);
+        memory->grows = origin && memory_can_grow(memory, origin->process);
     }
     if (memory->grows) {
         fd_close(&memory->program);

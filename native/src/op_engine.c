@@ -1,4 +1,5 @@
 /* Operations on the engine itself. */
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,7 +43,14 @@ int op_hello(struct request *request, struct err *err)
     out_text(ok, "images");
     out_list(ok);
     for (const struct image *image = images; image; image = image->next) {
-        out_text(ok, image->id);
+        out_map(ok);
+        out_key_text(ok, "image", image->id);
+        out_key_bool(ok, "ready", image_is_ready(image));
+        if (image->failure) {
+            out_key_bytes(ok, "failure", image->failure, strlen(image->failure));
+        }
+        out_key_uint(ok, "bytes", image_bytes(image));
+        out_end(ok);
     }
     out_end(ok);
     out_text(ok, "sandboxes");

@@ -34,6 +34,16 @@ int op_image_drop(struct request *request, struct err *err)
         return -1;
     }
     image_free(image);
+    /* What grew from it has its pages now. */
+    out_text(&request->ok, "images");
+    out_list(&request->ok);
+    for (const struct image *heir = images; heir; heir = heir->next) {
+        out_map(&request->ok);
+        out_key_text(&request->ok, "image", heir->id);
+        out_key_uint(&request->ok, "bytes", image_bytes(heir));
+        out_end(&request->ok);
+    }
+    out_end(&request->ok);
     return OP_DONE;
 }
 
@@ -119,6 +129,10 @@ int op_image_store(struct request *request, struct err *err)
         arg_bool(request->args, "compress", &compress, err) < 0) {
         return -1;
     }
+    if (image->stored) { /* an earlier daemon has asked for it */
+        store_tell(image->stored, &request->ok);
+        return OP_DONE;
+    }
     if (view_parse(&view, request->args, err) == 0 && image_complete(image, err) == 0 &&
         know_files(image, &view, err) == 0) {
         result = store_begin(image, directory, compress, &request->reply_to, err);
@@ -135,29 +149,38 @@ static int fill(struct image *image, struct view *view, const char *directory, s
     return view_mount(view, err) < 0 ? -1 : store_fill(image, directory, view->trees, err);
 }
 
+static struct image *load(const char *id, struct view *view, const char *directory, struct err *err)
+{
+    struct image *image = store_read(id, directory, view->base->tree_count, err);
+
+    if (image && fill(image, view, directory, err) < 0) {
+        image_free(image);
+        return NULL;
+    }
+    if (image) {
+        image_add(image);
+    }
+    return image;
+}
+
 int op_image_load(struct request *request, struct err *err)
 {
     cleanup_free char *directory = NULL;
     char id[ID_MAX + 1];
     struct view view;
-    int result = -1;
 
     if (arg_id(request->args, "image", id, err) < 0 ||
         arg_string(request->args, "dir", &directory, err) < 0) {
         return -1;
     }
-    if (image_find(id)) {
-        return OP_DONE;
+    struct image *image = image_find(id);
+    if (!image) {
+        image = view_parse(&view, request->args, err) < 0 ? NULL : load(id, &view, directory, err);
+        view_free(&view);
     }
-    if (view_parse(&view, request->args, err) == 0) {
-        struct image *image = store_read(id, directory, view.base->tree_count, err);
-        result = image ? fill(image, &view, directory, err) : -1;
-        if (result == 0) {
-            image_add(image);
-        } else if (image) {
-            image_free(image);
-        }
+    if (!image) {
+        return -1;
     }
-    view_free(&view);
-    return result < 0 ? -1 : OP_DONE;
+    out_key_uint(&request->ok, "bytes", image_bytes(image));
+    return OP_DONE;
 }

@@ -94,6 +94,14 @@ void regrow(struct image_process *process)
 
 static void take_over(struct image_process *heir, const struct image_process *gone)
 {
+    const struct ranges none = {0};
+
+    if (!gone->memory.grows) { /* all that it has is its own from now on */
+        ranges_free(&heir->memory.fresh);
+        heir->memory.fresh = ranges_either(&heir->memory.own, &none);
+        heir->memory.grows = false;
+        return;
+    }
     struct ranges both = ranges_either(&heir->memory.fresh, &gone->memory.fresh);
 
     ranges_free(&heir->memory.fresh);
@@ -104,9 +112,6 @@ static void take_over(struct image_process *heir, const struct image_process *go
 
 void regrow_without(const struct image_process *gone, const char *image)
 {
-    if (!gone->memory.grows) {
-        return;
-    }
     for (struct image *other = images; other; other = other->next) {
         for (size_t i = 0; i < other->built; i++) {
             struct image_process *heir = &other->processes[i];

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +47,8 @@ struct storing {
     struct reply_to to;
     struct source source;
     pthread_t thread;
-    int ended; /* an eventfd */
+    sem_t stands; /* the thread is on its own */
+    int ended;    /* an eventfd */
     atomic_bool is_cancelled;
     int result;
     struct err err;
@@ -408,11 +411,16 @@ static int write_file(struct storing *this)
     return result;
 }
 
+/* Whoever shares its directories with a thread cannot enter mount namespaces. */
 static void *run(void *argument)
 {
     struct storing *this = argument;
     const uint64_t one = 1;
 
+    if (unshare(CLONE_FS) < 0) {
+        die("a thread cannot have its own directories: %s", strerror(errno));
+    }
+    sem_post(&this->stands);
     this->result = write_file(this);
     if (RETRY_EINTR(write(this->ended, &one, sizeof one)) < 0) {
         die("tell of an image's end: %s", strerror(errno));
@@ -442,21 +450,25 @@ static void storing_free(struct storing *this)
     free(this);
 }
 
-static void tell(const struct storing *this)
+void store_tell(const struct stored *stored, struct out *ok)
 {
-    const struct stored *stored = this->stored;
-    struct out ok = {0};
-
-    out_key_uint(&ok, "bytes", stored->bytes);
-    out_text(&ok, "needs");
-    out_list(&ok);
+    out_key_uint(ok, "bytes", stored->bytes);
+    out_text(ok, "needs");
+    out_list(ok);
     if (stored->base) {
-        out_text(&ok, stored->base->id);
+        out_text(ok, stored->base->id);
     }
     for (size_t i = 1; i < stored->source_count; i++) {
-        out_text(&ok, stored->sources[i]);
+        out_text(ok, stored->sources[i]);
     }
-    out_end(&ok);
+    out_end(ok);
+}
+
+static void tell(const struct storing *this)
+{
+    struct out ok = {0};
+
+    store_tell(this->stored, &ok);
     reply_ok(&this->to, &ok);
     out_free(&ok);
 }
@@ -539,6 +551,7 @@ static struct storing *prepare(struct image *image, const char *directory, bool 
     }
     this->image = image;
     this->ended = this->fd = -1;
+    sem_init(&this->stands, 0, 0);
     this->contents = image_contents(image);
     this->stored = stored_new(image->id, image->process_count + this->contents.count, image->process_count);
     for (size_t i = 0; i < image->process_count; i++) {
@@ -567,8 +580,8 @@ static struct storing *prepare(struct image *image, const char *directory, bool 
 int store_begin(struct image *image, const char *directory, bool compress, const struct reply_to *to,
                 struct err *err)
 {
-    if (image->storing || image->stored) {
-        return err_set(err, ERR_BUSY, "the image %s is on disk, or on its way there", image->id);
+    if (image->storing) {
+        return err_set(err, ERR_BUSY, "the image %s is on its way to the disk", image->id);
     }
     struct storing *this = prepare(image, directory, compress);
     this->to = *to;
@@ -589,6 +602,7 @@ int store_begin(struct image *image, const char *directory, bool compress, const
         storing_free(this);
         return -1;
     }
+    RETRY_EINTR(sem_wait(&this->stands));
     image->storing = this;
     loop_add(&this->source, this->ended, EPOLLIN, has_ended, this);
     return OP_LATER;

@@ -16,7 +16,9 @@
 
 void whereabouts_forget(struct whereabouts *where)
 {
-    fd_close(&where->content.fd);
+    if (where->is_known && !where->path) {
+        fd_close(&where->content.fd);
+    }
     free(where->path);
     looks_free(&where->looks);
     *where = (struct whereabouts){.content.fd = -1};
@@ -187,7 +189,7 @@ static const struct area *area_of(const struct memory *memory, size_t file)
     return NULL;
 }
 
-static int find_file(struct image_process *process, size_t file, const struct base *base, const int *trees)
+static int open_mapped(const struct image_process *process, size_t file)
 {
     const struct area *area = area_of(&process->memory, file);
     struct line line;
@@ -198,7 +200,12 @@ static int find_file(struct image_process *process, size_t file, const struct ba
         return result;
     }
     snprintf(name, sizeof name, "map_files/%llx-%llx", line.start, line.end);
-    cleanup_fd fd = open_of_template(process, name);
+    return open_of_template(process, name);
+}
+
+static int find_file(struct image_process *process, size_t file, const struct base *base, const int *trees)
+{
+    cleanup_fd fd = open_mapped(process, file);
     return fd < 0 ? fd : find(&process->memory.files[file].where, &fd, base, trees);
 }
 
@@ -271,6 +278,20 @@ int whereabouts_open(struct whereabouts *where, const int *trees, struct err *er
     return fd_steal(&fd);
 }
 
+int whereabouts_open_mapped(const struct image_process *process, uint64_t device, uint64_t inode,
+                            struct err *err)
+{
+    const struct memory *memory = &process->memory;
+    int fd = -ENOENT;
+
+    for (size_t i = 0; fd == -ENOENT && i < memory->file_count; i++) {
+        if (memory->files[i].device == device && memory->files[i].inode == inode) {
+            fd = open_mapped(process, i);
+        }
+    }
+    return fd < 0 ? err_system(err, -fd, "open what is mapped", "process %d", process->pid) : fd;
+}
+
 int whereabouts_look(struct image_process *process)
 {
     struct memory *memory = &process->memory;
@@ -279,12 +300,18 @@ int whereabouts_look(struct image_process *process)
     for (size_t i = 0; i < memory->file_count; i++) {
         const struct area *area = area_of(memory, i);
         struct line line;
+        if (memory->files[i].inode) {
+            continue;
+        }
         const int result = area ? look_up(process, area->start, &line) : -ENOENT;
         if (result < 0) {
             return result;
         }
         memory->files[i].device = makedev(line.major, line.minor);
         memory->files[i].inode = line.inode;
+    }
+    if (memory->program_inode) {
+        return 0;
     }
     cleanup_fd fd = open_of_template(process, "exe");
     if (fd < 0 || fstat(fd, &st) < 0) {

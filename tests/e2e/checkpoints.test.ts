@@ -546,7 +546,7 @@ describe('the processes of a checkpoint', () => {
     const box = await create()
     const sleeper = await box.commands.start(['sh', '-c', 'echo here > /srv/f; sleep 1000; true'])
     await expect.poll(() => box.files.exists('/srv/f')).toBe(true)
-    const checkpoint = await box.checkpoint()
+    const checkpoint = await box.checkpoint({ disk: false })
     expect(checkpoint).toMatchObject({ processes: 2, lost: 0 })
     for (const engine of enginesOf(daemon).values()) process.kill(engine, 'SIGKILL')
     await expect.poll(async () => (await Sandbox.connect(box.id, { client })).info.state).toBe('dead')

@@ -49,7 +49,8 @@ describe('scripts/setup.sh', () => {
   it('names what is missing where it cannot install it', () => {
     expect(runSetup('build')).toMatchObject({
       status: 1,
-      stdout: 'setup: missing packages: gcc make pkg-config libc6-dev libseccomp-dev libcbor-dev libxxhash-dev libzstd-dev\n',
+      stdout:
+        'setup: missing packages: gcc make pkg-config libc6-dev libseccomp-dev libcbor-dev libxxhash-dev libzstd-dev\n',
       stderr: expect.stringContaining('not a Debian or Ubuntu system'),
     })
   })

@@ -1,5 +1,5 @@
 /** What the daemon was told, by environment and arguments, as one typed value. */
-import { homedir } from 'node:os'
+import { homedir, totalmem } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -24,6 +24,13 @@ export interface Config {
   readonly mergeDepth: number
   /** Of a process that has written so many bytes since its last checkpoint they are copied while it runs. */
   readonly copyAhead: number
+  /** What engines keep of checkpoints in memory, beyond what live sandboxes stand on. */
+  readonly poolBytes: number
+  readonly poolCount: number
+  /** Pages of processes are compressed on disk. */
+  readonly compress: boolean
+  /** Whether the disk is waited for before a checkpoint counts as durable. */
+  readonly sync: boolean
   readonly logLevel: string
 }
 
@@ -37,6 +44,8 @@ interface Arguments {
 
 /** Less is copied about as fast as a process is stopped and let go twice. */
 const COPY_AHEAD_BYTES = '16777216'
+/** Of what the machine has. */
+const POOL_FRACTION = 4
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
 export function readConfig(argv: readonly string[], env: Environment): Config {
@@ -58,6 +67,15 @@ export function readConfig(argv: readonly string[], env: Environment): Config {
       0,
       Number.MAX_SAFE_INTEGER,
     ),
+    poolBytes: integer(
+      'DELTABOX_POOL_BYTES',
+      env.DELTABOX_POOL_BYTES || String(Math.floor(totalmem() / POOL_FRACTION)),
+      0,
+      Number.MAX_SAFE_INTEGER,
+    ),
+    poolCount: integer('DELTABOX_POOL_COUNT', env.DELTABOX_POOL_COUNT || '1000', 0, 1_000_000),
+    compress: oneOf('DELTABOX_COMPRESS', env.DELTABOX_COMPRESS || 'none', ['none', 'zstd']) === 'zstd',
+    sync: oneOf('DELTABOX_SYNC', env.DELTABOX_SYNC || '1', ['0', '1']) === '1',
     warm: oneOf('DELTABOX_WARM', env.DELTABOX_WARM || '1', ['0', '1']) === '1',
     logLevel: oneOf('DELTABOX_LOG_LEVEL', env.DELTABOX_LOG_LEVEL || 'info', LOG_LEVELS),
   }

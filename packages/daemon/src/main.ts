@@ -98,6 +98,7 @@ async function stop({ state, guard, servers }: Daemon): Promise<void> {
   clearTimeout(deadline)
   clearInterval(idle)
   state.merges.stop()
+  state.writer.stop()
   state.upkeep.stop()
   await state.layers.stop()
   await state.families.stop()

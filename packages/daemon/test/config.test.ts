@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os'
 import { DeltaBoxError } from '@deltabox/protocol'
 import { describe, expect, it } from 'vitest'
 import { readConfig } from '../src/config.js'
@@ -15,6 +16,10 @@ describe('readConfig', () => {
       token: undefined,
       mergeDepth: 16,
       copyAhead: 16777216,
+      poolBytes: Math.floor(totalmem() / 4),
+      poolCount: 1000,
+      compress: false,
+      sync: true,
       warm: true,
       logLevel: 'info',
     })
@@ -29,6 +34,10 @@ describe('readConfig', () => {
       DELTABOX_WARM: '0',
       DELTABOX_MERGE_DEPTH: '4',
       DELTABOX_COPY_AHEAD: '1',
+      DELTABOX_POOL_BYTES: '64000000',
+      DELTABOX_POOL_COUNT: '9',
+      DELTABOX_COMPRESS: 'zstd',
+      DELTABOX_SYNC: '0',
       DELTABOX_LOG_LEVEL: 'debug',
     }
     expect(readConfig(['doctor'], given)).toMatchObject({
@@ -40,6 +49,10 @@ describe('readConfig', () => {
       warm: false,
       mergeDepth: 4,
       copyAhead: 1,
+      poolBytes: 64000000,
+      poolCount: 9,
+      compress: true,
+      sync: false,
       logLevel: 'debug',
     })
     expect(readConfig([], { ...env, XDG_STATE_HOME: '/s' }).dataDir).toBe('/s/deltabox')

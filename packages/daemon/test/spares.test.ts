@@ -23,7 +23,7 @@ function familyThatListens(): { family: Family; asked: object[] } {
   return { family: { id: 'f', client: { lost: false, request } } as unknown as Family, asked }
 }
 
-const taken = (id: string, processes = 1, inMemory = true) => ({ id, sandbox: 'sb', inMemory, processes })
+const taken = (image: string | null, processes = 1) => ({ image, sandbox: 'sb', processes })
 
 it('wants as many again as were used, and no more than there is room for', () => {
   const { family, asked } = familyThatListens()
@@ -54,7 +54,7 @@ it('makes ready what was just taken, unless that is much, and forgets what is lo
   const images = ['e', 'd', 'c', 'b'].map((image) => ({ image, sandbox: 'sb', count: 1 }))
   expect(asked.at(-1)).toEqual({ count: 1, images, limits })
   spares.mayBeUsed(family, setup, taken('many', 30))
-  spares.mayBeUsed(family, setup, taken('files', 0, false))
+  spares.mayBeUsed(family, setup, taken(null, 0))
   expect(asked.at(-1)).toEqual({ count: 1, images, limits })
 })
 

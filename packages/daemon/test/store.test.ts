@@ -68,6 +68,6 @@ it('one of another schema is refused and left as it is', async () => {
   db.close()
   await expect(openStore({ ...the.paths, database: old })).rejects.toMatchObject({
     code: 'data_dir_invalid',
-    message: expect.stringMatching(/schema 1, this daemon knows 4$/),
+    message: expect.stringMatching(/schema 1, this daemon knows 5$/),
   })
 })

@@ -19,6 +19,15 @@ export const CreateCheckpoint = Type.Object(
 )
 export type CreateCheckpoint = Static<typeof CreateCheckpoint>
 
+export const CheckpointState = Type.Union(
+  [Type.Literal('pending'), Type.Literal('ready'), Type.Literal('durable'), Type.Literal('failed')],
+  {
+    description:
+      '`pending`: its processes are being kept; a rollback waits for that. `ready`: it can be gone back to. `durable`: it is on disk and outlives a power cut. `failed`: its processes could not be kept, or were lost with their engine before they were on disk.',
+  },
+)
+export type CheckpointState = Static<typeof CheckpointState>
+
 export const CheckpointInfo = Type.Object({
   id: Type.String({ description: '`cp-…`' }),
   sandbox: Type.String({ description: 'The id of the sandbox it was taken of, which may be gone.' }),
@@ -33,6 +42,13 @@ export const CheckpointInfo = Type.Object({
   lost: Type.Integer({
     description:
       'How many of them can no longer be brought back, because the engine that held them has ended: a rollback or fork then has the files alone. 0 or all.',
+  }),
+  state: CheckpointState,
+  reason: Type.Optional(Type.String({ description: 'Why it failed, or is not on disk yet.' })),
+  inMemory: Type.Boolean({ description: 'Its processes are in memory: a rollback need not read them.' }),
+  imageBytes: Type.Union([Type.Integer(), Type.Null()], {
+    description:
+      'Bytes on disk of what its processes had changed since the state before; null while they are not there.',
   }),
   files: Type.Integer({ description: 'How many open files were moved to the new layer.' }),
   memoryBytes: Type.Integer({ description: 'Bytes of process memory that were copied for it.' }),

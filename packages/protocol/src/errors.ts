@@ -95,6 +95,13 @@ export const errorCatalogue = {
     meaning: 'A step of the rollback failed; the sandbox runs on as before.',
     remedy: 'The message names the step and the reason; `deltabox doctor` checks the machine.',
   },
+  image_damaged: {
+    status: 500,
+    meaning:
+      'A file that holds processes of the checkpoint is not what was written; the sandbox runs on as before.',
+    remedy:
+      'The message names the file’s image. Other checkpoints are not affected unless they share it; `deltabox doctor --store` tells which.',
+  },
   fork_failed: {
     status: 500,
     meaning: 'Not all of the sandboxes asked for could be made, so none was.',

@@ -29,6 +29,14 @@ export class Checkpoint implements CheckpointInfo {
   declare readonly processes: number
   /** How many of them are lost with the engine that held them: then a rollback or fork has the files alone. */
   declare readonly lost: number
+  /** As it was told last; `refresh` asks again. */
+  declare readonly state: CheckpointInfo['state']
+  /** Why it failed, or is not on disk yet. */
+  declare readonly reason?: string
+  /** Its processes are in memory: a rollback need not read them from disk. */
+  declare readonly inMemory: boolean
+  /** Bytes on disk of what its processes had changed; null while they are not there. */
+  declare readonly imageBytes: number | null
   /** How many open files were moved. */
   declare readonly files: number
   /** Bytes of their memory that were copied. */

@@ -105,7 +105,11 @@ it('a step that fails is named, and nothing is different afterwards', async () =
   const quietOnes = new Set(census(scene.namespace).map(({ pid }) => pid))
   const busy = await startDetached(scene, ['python3', '/opt/everything.py', 'busy'])
   // Where the watched directories are is found out once, and then known.
-  await scene.checkpoint()
+  const { checkpoint } = await scene.checkpoint()
+  // What is being brought to disk is open meanwhile.
+  await expect
+    .poll(async () => (await stage.daemon.get(`/v1/checkpoints/${checkpoint.id}`)).json.state)
+    .toBe('durable')
   await stage.daemon.kill()
   const { engine, pid } = await connectEngine(stage.daemon.runBase)
   const head = path.join(path.dirname(scene.layers.head), 'of-a-fault')

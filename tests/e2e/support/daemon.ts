@@ -47,7 +47,7 @@ export class TestDaemon {
       DELTABOX_DATA: this.dataDir,
       DELTABOX_RUN: this.runBase,
       DELTABOX_LOG_LEVEL: 'debug',
-      ...given('DELTABOX_ENGINE', 'DELTABOX_COPY_AHEAD'),
+      ...given('DELTABOX_ENGINE', 'DELTABOX_COPY_AHEAD', 'DELTABOX_POOL_BYTES', 'DELTABOX_COMPRESS'),
       ...env,
     }
   }

@@ -3,8 +3,8 @@ import type { Stats } from 'node:fs'
 import { lstat, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { SeedDirectory } from '../engine/messages.js'
+import { namesIn } from '../names-in.js'
 import { NEVER_A_HOME, SECRET_PATHS } from './host-masks.js'
-import { namesIn } from './names-in.js'
 import { parsePasswd, type User } from './user-list.js'
 
 /** Below it are accounts of programs; from it on, of people. */

@@ -2,7 +2,7 @@
 import { lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
 import { access, mkdir, open, rename } from 'node:fs/promises'
 import path from 'node:path'
-import { namesIn } from './names-in.js'
+import { namesIn } from '../names-in.js'
 import { removeTrees } from './remove-tree.js'
 
 const FORMAT = 1

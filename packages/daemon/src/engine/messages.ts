@@ -28,9 +28,19 @@ export interface Hello {
   readonly pid: number
   readonly uidBase: number
   readonly warm: number
-  /** Those that can be brought back. */
-  readonly images: readonly string[]
+  readonly images: readonly EngineImage[]
   readonly sandboxes: readonly EngineSandbox[]
+}
+
+/** The processes of a checkpoint. */
+export interface EngineImage {
+  readonly image: string
+  /** They can be brought back. */
+  readonly ready: boolean
+  /** Why they never can. */
+  readonly failure?: Uint8Array
+  /** Beyond what it shares with others. */
+  readonly bytes: number
 }
 
 export interface SeedDirectory {
@@ -93,6 +103,8 @@ export interface CheckpointTaken {
   readonly unchanged: boolean
   /** How many its image has; without any there is no image. */
   readonly processes?: number
+  /** Where nothing has changed and there are some: the image that has them. */
+  readonly image?: string
   /** Open files that were moved to the new head. */
   readonly files?: number
   /** What was copied of their memory. */
@@ -220,10 +232,14 @@ interface Operations {
   >
   'image.store': Operation<
     { image: string; dir: string; base: string; layers: readonly string[]; compress: boolean },
+    /** Of its file, and the images in whose files other pages of it are. */
     { bytes: number; needs: readonly string[] }
   >
-  'image.load': Operation<{ image: string; dir: string; base: string; layers: readonly string[] }, Nothing>
-  'image.drop': Operation<{ image: string }, Nothing>
+  'image.load': Operation<
+    { image: string; dir: string; base: string; layers: readonly string[] },
+    { bytes: number }
+  >
+  'image.drop': Operation<{ image: string }, { images: readonly Pick<EngineImage, 'image' | 'bytes'>[] }>
   'layers.diff': Operation<
     { base: string; tree: number; from: readonly string[]; to: readonly string[] },
     Nothing,
@@ -273,7 +289,21 @@ export type Parameters<Name extends OperationName> = Operations[Name]['parameter
 export type Ok<Name extends OperationName> = Operations[Name]['ok']
 export type Part<Name extends OperationName> = Operations[Name]['part']
 
+export interface ImageReady {
+  readonly event: 'image.ready'
+  readonly image: string
+  readonly bytes: number
+}
+
+export interface ImageFailed {
+  readonly event: 'image.failed'
+  readonly image: string
+  readonly reason: Uint8Array
+}
+
 export type EngineEvent =
+  | ImageReady
+  | ImageFailed
   | {
       readonly event: 'process.exit'
       readonly sandbox: string

@@ -2,7 +2,7 @@ import { rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { namesIn } from '../deltafs/names-in.js'
+import { namesIn } from '../names-in.js'
 import type { SandboxRow } from './sandbox-table.js'
 
 const BUSY_TIMEOUT_MS = 5000

@@ -18,16 +18,18 @@ export interface CheckpointRow {
   /** Of the layer that was frozen; null until that is measured. */
   readonly fileBytes: number | null
   readonly memoryBytes: number
-  /** The family's engine has its processes; not after that has ended. */
-  readonly inMemory: boolean
+  /** Its processes; null where there were none. One that changed nothing has that of its parent. */
+  readonly image: string | null
+  /** It is there after a power cut. */
+  readonly durable: boolean
   readonly createdAt: number
 }
 
-type Flag = 'internal' | 'unchanged' | 'inMemory'
+type Flag = 'internal' | 'unchanged' | 'durable'
 type Stored = Omit<CheckpointRow, Flag> & Record<Flag, number>
 
 const COLUMNS = `id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec AS blockingUsec, processes,
-  files, file_bytes AS fileBytes, memory_bytes AS memoryBytes, in_memory AS inMemory, created_at AS createdAt`
+  files, file_bytes AS fileBytes, memory_bytes AS memoryBytes, image, durable, created_at AS createdAt`
 
 export class CheckpointTable {
   readonly #insert: Database.Statement
@@ -43,15 +45,17 @@ export class CheckpointTable {
   readonly #children: Database.Statement
   readonly #internal: Database.Statement
   readonly #hasFamily: Database.Statement
-  readonly #holdsProcesses: Database.Statement
-  readonly #forgetProcesses: Database.Statement
+  readonly #withImage: Database.Statement
+  readonly #volatile: Database.Statement
+  readonly #setDurable: Database.Statement
+  readonly #counts: Database.Statement
   readonly #remove: Database.Statement
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
       `INSERT INTO checkpoints (id, family, sandbox, parent, layer, label, internal, unchanged, blocking_usec, processes, files,
-         file_bytes, memory_bytes, in_memory, created_at)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         file_bytes, memory_bytes, image, durable, created_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     )
     this.#setLabel = db.prepare('UPDATE checkpoints SET label = ? WHERE id = ?')
     this.#setFileBytes = db.prepare(
@@ -67,8 +71,14 @@ export class CheckpointTable {
     this.#children = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE parent = ?`)
     this.#internal = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE internal = 1`)
     this.#hasFamily = db.prepare('SELECT 1 FROM checkpoints WHERE family = ? LIMIT 1')
-    this.#holdsProcesses = db.prepare('SELECT 1 FROM checkpoints WHERE family = ? AND in_memory = 1 LIMIT 1')
-    this.#forgetProcesses = db.prepare('UPDATE checkpoints SET in_memory = 0 WHERE family = ?')
+    this.#withImage = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE image = ?`)
+    this.#volatile = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE durable = 0`)
+    this.#setDurable = db.prepare('UPDATE checkpoints SET durable = 1 WHERE id = ?')
+    this.#counts = db.prepare(
+      `SELECT CASE WHEN images.state IN ('failed', 'lost') THEN 'failed' WHEN durable = 1 THEN 'durable'
+         WHEN images.state = 'pending' THEN 'pending' ELSE 'ready' END AS state, count(*) AS count
+       FROM checkpoints LEFT JOIN images ON images.id = checkpoints.image GROUP BY 1`,
+    )
     this.#remove = db.prepare('DELETE FROM checkpoints WHERE id = ?')
   }
 
@@ -76,7 +86,8 @@ export class CheckpointTable {
     const { id, family, sandbox, parent, layer, label, blockingUsec, processes, files, fileBytes } = row
     this.#insert.run(
       ...[id, family, sandbox, parent, layer, label, Number(row.internal), Number(row.unchanged)],
-      ...[blockingUsec, processes, files, fileBytes, row.memoryBytes, Number(row.inMemory), row.createdAt],
+      ...[blockingUsec, processes, files, fileBytes, row.memoryBytes, row.image, Number(row.durable)],
+      row.createdAt,
     )
   }
 
@@ -131,14 +142,23 @@ export class CheckpointTable {
     return this.#hasFamily.get(family) !== undefined
   }
 
-  /** Whether the family's engine has processes of a checkpoint. */
-  holdsProcesses(family: string): boolean {
-    return this.#holdsProcesses.get(family) !== undefined
+  withImage(image: string): CheckpointRow[] {
+    return (this.#withImage.all(image) as Stored[]).map(parse)
   }
 
-  /** With the engine they are gone. */
-  forgetProcesses(family: string): void {
-    this.#forgetProcesses.run(family)
+  /** Those that a power cut would take. */
+  volatile(): CheckpointRow[] {
+    return (this.#volatile.all() as Stored[]).map(parse)
+  }
+
+  setDurable(id: string): void {
+    this.#setDurable.run(id)
+  }
+
+  /** By what is told of their state. */
+  counts(): Record<string, number> {
+    const rows = this.#counts.all() as { state: string; count: number }[]
+    return Object.fromEntries(rows.map(({ state, count }) => [state, count]))
   }
 
   remove(id: string): void {
@@ -147,6 +167,6 @@ export class CheckpointTable {
 }
 
 function parse(stored: Stored): CheckpointRow {
-  const { internal, unchanged, inMemory } = stored
-  return { ...stored, internal: internal === 1, unchanged: unchanged === 1, inMemory: inMemory === 1 }
+  const { internal, unchanged, durable } = stored
+  return { ...stored, internal: internal === 1, unchanged: unchanged === 1, durable: durable === 1 }
 }

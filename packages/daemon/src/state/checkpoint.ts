@@ -16,6 +16,8 @@ import { milliseconds } from './timings.js'
 
 /** What only a passing moment forbids is asked for again after so long. */
 const SETTLE_DELAYS_MS = [2, 5, 10, 20, 50, 100, 150, 200, 200, 250]
+const ROOM_WAIT_MS = 30_000
+const BASE: Pick<CheckpointRow, 'layer' | 'image'> = { layer: null, image: null }
 
 export function checkpointSandbox(
   state: State,
@@ -27,7 +29,8 @@ export function checkpointSandbox(
     const started = performance.now()
     const sandbox = findSandbox(state, id)
     const taken = await freeze(state, sandbox)
-    const row = register(state, sandbox, taken, { label: request.label ?? null, internal: false })
+    const { label = null, disk = true } = request
+    const row = register(state, sandbox, taken, { label, internal: false }, disk)
     state.metrics.checkpointSeconds.observe((performance.now() - started) / 1000)
     return { ...infoOf(state, row), timings: milliseconds(taken.timings ?? {}) }
   })
@@ -41,13 +44,8 @@ export interface Origin {
   readonly checkpoint: string | null
   /** How many processes it has. */
   readonly processes: number
-  /** The engine has them. */
-  readonly inMemory: boolean
-}
-
-/** What the engine brings its processes back from; null where it has none. */
-export function imageOf({ inMemory, checkpoint }: Pick<Origin, 'inMemory' | 'checkpoint'>): string | null {
-  return inMemory ? checkpoint : null
+  /** That has them. */
+  readonly image: string | null
 }
 
 /** For a fork: the caller has its turn with the sandbox. Where nothing changed, the checkpoint it stands on will do. */
@@ -55,11 +53,12 @@ export async function freezeForFork(state: State, sandbox: SandboxRow): Promise<
   const { family, checkpoint } = sandbox
   const taken = await freeze(state, sandbox)
   if (taken.isSameAsPosition) {
-    return { family, checkpoint, layer: taken.layer, processes: 0, inMemory: false }
+    const { layer, processes = 0, image = null } = taken
+    return { family, checkpoint, layer, processes, image }
   }
-  const row = register(state, sandbox, taken, { label: null, internal: true })
-  const { id, layer, processes, inMemory } = row
-  return { family, checkpoint: id, layer, processes, inMemory }
+  const row = register(state, sandbox, taken, { label: null, internal: true }, true)
+  const { id, layer, processes, image } = row
+  return { family, checkpoint: id, layer, processes, image }
 }
 
 interface Frozen extends CheckpointTaken {
@@ -70,11 +69,24 @@ interface Frozen extends CheckpointTaken {
   /** The top of the chain that is the checkpoint. */
   readonly layer: string | null
   readonly isSameAsPosition: boolean
+  /** No file was written since where it stands. */
+  readonly isOfSameFiles: boolean
   readonly isOnNewChain: boolean
 }
 
+/** Nothing may have changed since a state whose checkpoint was removed meanwhile: with that its processes go. */
 async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
+  for (;;) {
+    const taken = await freezeOnce(state, sandbox)
+    const { image } = taken
+    if (image === undefined || state.store.images.isWanted(image)) return taken
+    await state.pool.drop({ id: image, family: sandbox.family })
+  }
+}
+
+async function freezeOnce(state: State, sandbox: SandboxRow): Promise<Frozen> {
   await state.merges.makeRoom(sandbox)
+  await makeRoomInMemory(state, sandbox)
   const { id, family, head: old } = sandbox
   const image = newCheckpointId()
   const head = state.layers.newHead({ family, sandbox: id, parent: old, target: null })
@@ -93,22 +105,35 @@ async function freeze(state: State, sandbox: SandboxRow): Promise<Frozen> {
   } catch (error) {
     // Whether an engine that is gone has switched nobody knows: what is not its head is removed with the sandbox.
     if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
+    state.images.forgetEarly(image)
     throw error
   }
   if (!taken.unchanged)
-    return { ...taken, id: image, head, layer: old, isSameAsPosition: false, isOnNewChain }
+    return {
+      ...{ ...taken, id: image, head, layer: old, isOnNewChain },
+      ...{ isSameAsPosition: false, isOfSameFiles: false },
+    }
   state.layers.abandon(head)
   const layer = parentOf(state, old)
-  const isSameAsPosition = layerOf(state, sandbox.checkpoint) === layer
-  return { ...taken, id: image, head: undefined, layer, isSameAsPosition, isOnNewChain }
+  const position = sandbox.checkpoint === null ? BASE : state.store.checkpoints.get(sandbox.checkpoint)
+  const isOfSameFiles = position?.layer === layer
+  const isSameAsPosition = isOfSameFiles && position?.image === (taken.image ?? null)
+  return { ...taken, id: image, head: undefined, layer, isSameAsPosition, isOfSameFiles, isOnNewChain }
 }
 
 function parentOf(state: State, layer: string): string | null {
   return state.store.layers.get(layer)?.parent ?? null
 }
 
-function layerOf(state: State, checkpoint: string | null): string | null | undefined {
-  return checkpoint === null ? null : state.store.checkpoints.get(checkpoint)?.layer
+/** What is not on disk yet cannot go: whoever takes checkpoints faster than the disk takes them waits. */
+async function makeRoomInMemory(state: State, sandbox: SandboxRow): Promise<void> {
+  const { poolBytes } = state.config
+  if (await state.writer.below(poolBytes, ROOM_WAIT_MS)) return
+  throw new DeltaBoxError(
+    'checkpoint_failed',
+    `cannot take a checkpoint of sandbox ${labelOf(sandbox)}: the memory for checkpoints (${poolBytes} bytes) is full of what is not on disk yet`,
+    { details: { step: 'make room in memory', bytes: poolBytes } },
+  )
 }
 
 async function untilSettled<T>(state: State, attempt: (isFirst: boolean) => Promise<T>): Promise<T> {
@@ -134,6 +159,7 @@ function register(
   sandbox: SandboxRow,
   taken: Frozen,
   kind: Pick<CheckpointRow, 'label' | 'internal'>,
+  toDisk: boolean,
 ): CheckpointRow {
   const size = taken.head && state.layers.measureSmall({ family: sandbox.family, id: sandbox.head })
   const row: CheckpointRow = {
@@ -148,18 +174,24 @@ function register(
     processes: taken.processes ?? 0,
     files: taken.files ?? 0,
     memoryBytes: taken.memoryBytes ?? 0,
-    inMemory: (taken.processes ?? 0) > 0,
-    fileBytes: taken.isSameAsPosition ? 0 : (size?.bytes ?? sizeOf(state, taken.layer)),
+    image: taken.head ? ((taken.processes ?? 0) > 0 ? taken.id : null) : (taken.image ?? null),
+    durable: false,
+    fileBytes: taken.isOfSameFiles ? 0 : (size?.bytes ?? sizeOf(state, taken.layer)),
     createdAt: Date.now(),
   }
   state.store.transaction(() => {
     state.store.checkpoints.insert(row)
-    if (row.inMemory) keepCommands(state, sandbox.id, row.id)
+    if (row.image !== null) keepCommands(state, sandbox.id, row.id)
+    if (row.image === row.id) {
+      state.images.insert({ id: row.id, family: row.family, toDisk, memoryBytes: row.memoryBytes })
+    }
     if (taken.head) freezeHead(state, sandbox, taken.head.id, row.id, taken.isOnNewChain, size)
     else state.store.sandboxes.setHead(sandbox.id, sandbox.head, row.id)
   })
   state.log.debug({ sandbox: sandbox.id, checkpoint: row.id, usec: row.blockingUsec }, 'checkpoint taken')
   state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
+  if (row.image === row.id) state.images.taken(row.id)
+  else state.upkeep.settle()
   // Whoever asked is answered first.
   setImmediate(() => state.spares.mayBeUsed(state.families.get(sandbox.family), sandbox, row))
   if (!taken.head) return row

@@ -2,10 +2,12 @@
 import {
   type CheckpointInfo,
   type CheckpointList,
+  type CheckpointState,
   DeltaBoxError,
   type RelabelCheckpoint,
 } from '@deltabox/protocol'
 import type { CheckpointRow } from './checkpoint-table.js'
+import type { ImageRow } from './image-table.js'
 import { findSandbox } from './sandboxes.js'
 import type { State } from './state.js'
 
@@ -45,8 +47,9 @@ export function relabelCheckpoint(
   reference: string,
   { label }: RelabelCheckpoint,
 ): CheckpointInfo {
-  const { id } = findCheckpoint(state, reference)
+  const { id, sandbox } = findCheckpoint(state, reference)
   state.store.checkpoints.setLabel(id, label)
+  state.events.emit({ type: 'checkpoint.relabelled', sandbox, checkpoint: id })
   return getCheckpoint(state, id)
 }
 
@@ -68,17 +71,10 @@ function remove(state: State, checkpoint: CheckpointRow): void {
     store.processes.forgetAll(id)
     state.layers.release(layer)
   })
-  if (checkpoint.inMemory) dropImage(state, checkpoint)
+  state.images.release(checkpoint.image)
   state.log.info({ checkpoint: id, sandbox }, 'checkpoint removed')
   state.events.emit({ type: 'checkpoint.removed', sandbox, checkpoint: id })
   leaveCheckpoint(state, parent)
-}
-
-function dropImage(state: State, { id, family }: CheckpointRow): void {
-  state.families
-    .get(family)
-    ?.client.request('image.drop', { image: id })
-    .catch((error) => state.log.warn({ checkpoint: id, err: error }, 'its processes were not dropped'))
 }
 
 /** Nobody stands on it, and no other was taken from there. */
@@ -110,12 +106,15 @@ export function removeUnneededOf(state: State, sandbox: string): number {
   return left
 }
 
-/** How many of its processes are gone with the engine that had them. */
-export function lostOf({ processes, inMemory }: Pick<CheckpointRow, 'processes' | 'inMemory'>): number {
-  return inMemory ? 0 : processes
+/** Only what is durable is there after a power cut. */
+function stateOf(row: CheckpointRow, image: ImageRow | undefined): CheckpointState {
+  if (image?.state === 'failed' || image?.state === 'lost') return 'failed'
+  if (row.durable) return 'durable'
+  return image?.state === 'pending' ? 'pending' : 'ready'
 }
 
 export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
+  const image = row.image === null ? undefined : state.store.images.get(row.image)
   return {
     id: row.id,
     sandbox: row.sandbox,
@@ -125,7 +124,11 @@ export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
     unchanged: row.unchanged,
     blockingMs: row.blockingUsec / 1000,
     processes: row.processes,
-    lost: lostOf(row),
+    lost: state.images.isThere(row.image) ? 0 : row.processes,
+    state: stateOf(row, image),
+    ...(image?.reason ? { reason: image.reason } : {}),
+    inMemory: image?.inMemory === true,
+    imageBytes: image?.diskBytes ?? null,
     files: row.files,
     memoryBytes: row.memoryBytes,
     fileBytes: row.fileBytes,

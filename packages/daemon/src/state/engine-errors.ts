@@ -26,12 +26,14 @@ const CODES: Readonly<Record<string, ErrorCode>> = {
   busy: 'sandbox_busy',
   refused: 'checkpoint_refused',
   unsettled: 'checkpoint_refused',
+  damaged: 'image_damaged',
 }
 
 /** Of operations that undo what they did when a step fails. */
 const UNDONE: Partial<Record<OperationName, ErrorCode>> = {
   'sandbox.checkpoint': 'checkpoint_failed',
   'sandbox.rollback': 'rollback_failed',
+  'image.load': 'rollback_failed',
 }
 
 const FILE_ERRNOS: ByErrno = {

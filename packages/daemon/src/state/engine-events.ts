@@ -9,6 +9,7 @@ import type { State } from './state.js'
 
 export function engineEvent(state: State, event: EngineEvent): void {
   if (event.event === 'process.exit') recordExit(state, event)
+  else if (event.event === 'image.ready' || event.event === 'image.failed') state.images.tell(event)
   else markDead(state, event.sandbox, event.reason)
 }
 

@@ -214,7 +214,7 @@ export class Families {
   #lost(family: Family, error: EngineLostError): void {
     this.#live.delete(family.id)
     if (this.#ending.has(family.id) || this.#stopped) return
-    this.#store.checkpoints.forgetProcesses(family.id)
+    this.#store.images.forgetMemory(family.id)
     this.#listener.lost(family, error)
   }
 
@@ -246,7 +246,7 @@ export class Families {
   async #clearAfterEngine(row: FamilyRow): Promise<void> {
     await this.#kill(row)
     this.#store.families.setProcess(row.id, undefined)
-    this.#store.checkpoints.forgetProcesses(row.id)
+    this.#store.images.forgetMemory(row.id)
     await rm(this.socket(row.id), { force: true })
     await rmdir(this.baseDirectory(row.id)).catch((error) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
@@ -254,7 +254,7 @@ export class Families {
   }
 
   /**
-   * Ends the engine of a family without sandboxes and without processes of checkpoints, and the family itself when it has
+   * Ends the engine of a family without sandboxes that has no processes of checkpoints in memory, and the family itself when it has
    * no checkpoints at all.
    */
   async retire(id: string): Promise<void> {
@@ -268,8 +268,8 @@ export class Families {
   }
 
   #isUsed(id: string): boolean {
-    const { sandboxes, checkpoints } = this.#store
-    return this.#users.has(id) || sandboxes.hasFamily(id) || checkpoints.holdsProcesses(id)
+    const { sandboxes, images } = this.#store
+    return this.#users.has(id) || sandboxes.hasFamily(id) || images.isHeldBy(id)
   }
 
   /** Ends an engine and everything in it, and forgets the family. */
@@ -294,7 +294,7 @@ export class Families {
     this.#ending.delete(family.id)
     await rm(this.socket(family.id), { force: true })
     this.#store.families.setProcess(family.id, undefined)
-    this.#store.checkpoints.forgetProcesses(family.id)
+    this.#store.images.forgetMemory(family.id)
   }
 
   /** Removes all that there is of a family whose engine has ended, or is to. */

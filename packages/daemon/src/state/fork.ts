@@ -3,8 +3,8 @@ import { mkdir } from 'node:fs/promises'
 import { DeltaBoxError, type Fork, type Forked } from '@deltabox/protocol'
 import { openBase } from './base.js'
 import { bringBack } from './bring-back.js'
-import { freezeForFork, imageOf, type Origin } from './checkpoint.js'
-import { findCheckpoint, leaveCheckpoint, lostOf } from './checkpoints.js'
+import { freezeForFork, type Origin } from './checkpoint.js'
+import { findCheckpoint, leaveCheckpoint } from './checkpoints.js'
 import { parametersOf } from './create.js'
 import { unmake } from './destroy.js'
 import { explain } from './engine-errors.js'
@@ -29,10 +29,10 @@ export async function forkSandbox(state: State, reference: string, request: Fork
 
 export async function forkCheckpoint(state: State, reference: string, request: Fork): Promise<Forked> {
   const started = performance.now()
-  const { id, family, layer, sandbox, processes, inMemory } = findCheckpoint(state, reference)
+  const { id, family, layer, sandbox, processes, image } = findCheckpoint(state, reference)
   const children = insertChildren(
     state,
-    { family, layer, checkpoint: id, processes, inMemory },
+    { family, layer, checkpoint: id, processes, image },
     request,
     sandbox,
   )
@@ -73,20 +73,24 @@ async function makeAll(
   of: string,
   started: number,
 ): Promise<Forked> {
+  let isLost = false
   const made = await state.families
     .use(origin.family, async (family) => {
       await openBase(state, family)
-      const results = await Promise.allSettled(all.map((child) => makeOne(state, family, child, origin)))
-      const setup = state.store.families.get(family.id)?.setup
-      const image = imageOf(origin)
-      if (setup) state.spares.used(family, setup, image === null ? null : { image }, all.length)
-      return results
+      return await state.images.use(origin, `fork ${of}`, async (image) => {
+        isLost = image === null
+        const make = (child: Child): Promise<Made> => makeOne(state, family, child, origin, image)
+        const results = await Promise.allSettled(all.map(make))
+        const setup = state.store.families.get(family.id)?.setup
+        if (setup) state.spares.used(family, setup, image === null ? null : { image }, all.length)
+        return results
+      })
     })
     .catch((error): PromiseSettledResult<Made>[] => all.map(() => ({ status: 'rejected', reason: error })))
   const failed = made.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))
   if (failed.length > 0) await undo(state, origin, all, made, partial)
   if (failed.length > 0 && !partial) throw failure(of, failed, all.length)
-  return report(state, origin, made, started)
+  return report(state, origin, made, isLost ? origin.processes : 0, started)
 }
 
 interface Made {
@@ -95,14 +99,18 @@ interface Made {
   readonly timings: Readonly<Record<string, number>>
 }
 
-async function makeOne(state: State, family: Family, { id, head }: Child, origin: Origin): Promise<Made> {
+async function makeOne(
+  state: State,
+  family: Family,
+  { id, head }: Child,
+  { checkpoint }: Origin,
+  image: string | null,
+): Promise<Made> {
   const row = state.store.sandboxes.get(id)
   if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
   try {
     state.layers.make(head)
     await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
-    const { checkpoint } = origin
-    const image = imageOf(origin)
     const parameters = {
       ...parametersOf(state, { id, setup: row }, head),
       ...(image === null ? {} : { image }),
@@ -145,6 +153,7 @@ function report(
   state: State,
   origin: Origin,
   made: readonly PromiseSettledResult<Made>[],
+  lost: number,
   started: number,
 ): Forked {
   const { checkpoint } = origin
@@ -166,7 +175,7 @@ function report(
     state.events.emit({ type: 'sandbox.created', sandbox })
     state.events.emit({ type: 'sandbox.forked', sandbox, ...(checkpoint === null ? {} : { checkpoint }) })
   }
-  return { sandboxes, lost: lostOf(origin), ms: rounded(ms), timings: milliseconds(sum(made)) }
+  return { sandboxes, lost, ms: rounded(ms), timings: milliseconds(sum(made)) }
 }
 
 function sum(made: readonly PromiseSettledResult<Made>[]): Record<string, number> {

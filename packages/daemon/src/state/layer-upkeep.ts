@@ -1,5 +1,7 @@
 /** What follows the freezing of a layer, in the background: it is measured, brought to disk, and its record is written. */
+import type { ImageStore } from '../deltacr/image-store.js'
 import { EngineLostError } from '../engine/client.js'
+import type { CheckpointRow } from './checkpoint-table.js'
 import type { LayerRow } from './layer-table.js'
 import { Pause } from './pause.js'
 import type { State } from './state.js'
@@ -7,13 +9,18 @@ import type { State } from './state.js'
 /** Who waits for the disk makes others wait for its journal: the disk is waited for once for many. */
 const PAUSE_MS = 500
 
-type Needed = Pick<State, 'log' | 'store' | 'families' | 'layers'>
+type Needed = Pick<State, 'config' | 'log' | 'store' | 'events' | 'families' | 'layers'> & {
+  readonly disk: ImageStore
+}
 
 export class LayerUpkeep {
   readonly #state: Needed
   readonly #unrecorded = new Set<string>()
+  /** Images whose files the disk may not have yet. */
+  readonly #unsynced = new Set<string>()
   readonly #pause = new Pause()
   #recording: Promise<void> | undefined
+  #again = false
   #stopped = false
 
   constructor(state: Needed) {
@@ -24,18 +31,38 @@ export class LayerUpkeep {
   async start(): Promise<void> {
     const { store, layers } = this.#state
     const outdated = new Set(store.layers.outdated().map((layer) => layer.id))
+    for (const row of store.checkpoints.volatile()) if (row.image !== null) this.#unsynced.add(row.image)
     for (const layer of store.layers.inState('frozen')) {
       if (outdated.has(layer.id) || !(await layers.isRecorded(layer))) this.frozen(layer.id)
       if (this.#stopped) return
     }
+    this.#record()
+  }
+
+  /** The file of an image is whole. */
+  written(image: string): void {
+    this.#unsynced.add(image)
+    this.#record()
+  }
+
+  /** A checkpoint has come that may be on disk already. */
+  settle(): void {
+    this.#record()
   }
 
   frozen(id: string): void {
     this.#measure(id).catch((error) => this.#report(id, error))
     this.#unrecorded.add(id)
-    this.#recording ??= this.#recordAll().finally(() => {
-      this.#recording = undefined
-    })
+    this.#record()
+  }
+
+  #record(): void {
+    this.#again = true
+    this.#recording ??= this.#recordAll()
+      .catch((error) => this.#state.log.error({ err: error }, 'checkpoints are not on disk yet'))
+      .finally(() => {
+        this.#recording = undefined
+      })
   }
 
   /** Small ones are measured when they are frozen. */
@@ -58,21 +85,44 @@ export class LayerUpkeep {
   }
 
   async #recordAll(): Promise<void> {
-    while (this.#unrecorded.size > 0) {
+    while (this.#again) {
+      this.#again = false
       await this.#pause.take(PAUSE_MS)
       const batch = [...this.#unrecorded]
-      this.#unrecorded.clear()
-      if (!this.#stopped) await this.#sync(batch)
+      const images = [...this.#unsynced]
+      if (!this.#stopped && this.#state.config.sync) await this.#sync(batch, images)
       for (const id of batch) {
         if (this.#stopped) return
-        await this.#record(this.#state.store.layers.get(id)).catch((error) => this.#report(id, error))
+        await this.#recordLayer(this.#state.store.layers.get(id)).catch((error) => this.#report(id, error))
+        this.#unrecorded.delete(id)
       }
+      if (this.#stopped) return
+      for (const id of images) this.#unsynced.delete(id)
+      this.#tellDurable()
     }
   }
 
+  /** Whatever is on disk with all it stands on. */
+  #tellDurable(): void {
+    const { store, events } = this.#state
+    for (const row of store.checkpoints.volatile()) {
+      if (!this.#isOnDisk(row)) continue
+      store.checkpoints.setDurable(row.id)
+      events.emit({ type: 'checkpoint.durable', sandbox: row.sandbox, checkpoint: row.id })
+    }
+  }
+
+  #isOnDisk({ image, layer }: CheckpointRow): boolean {
+    const { layers, images } = this.#state.store
+    if (image !== null && (images.get(image)?.diskBytes ?? null) === null) return false
+    if (image !== null && this.#unsynced.has(image)) return false
+    return layers.chain(layer).every(({ id }) => !this.#unrecorded.has(id))
+  }
+
   /** All layers lie on one file system: syncing any of them is enough. */
-  async #sync(batch: readonly string[]): Promise<void> {
+  async #sync(batch: readonly string[], images: readonly string[]): Promise<void> {
     const { store, families, layers, log } = this.#state
+    if (batch.length === 0 && images.length > 0) await this.#syncImages(images)
     for (const id of batch) {
       const layer = store.layers.get(id)
       const live = families.get(layer?.family ?? '')
@@ -88,7 +138,18 @@ export class LayerUpkeep {
     }
   }
 
-  async #record(layer: LayerRow | undefined): Promise<void> {
+  async #syncImages(images: readonly string[]): Promise<void> {
+    const { store, families, disk } = this.#state
+    for (const id of images) {
+      const family = store.images.get(id)?.family
+      const live = family === undefined ? undefined : families.get(family)
+      if (family === undefined || !live) continue
+      await live.client.request('layer.sync', { dir: disk.allOf(family) })
+      return
+    }
+  }
+
+  async #recordLayer(layer: LayerRow | undefined): Promise<void> {
     if (layer?.state !== 'frozen') return
     const { id, family, parent, bytes } = layer
     const createdAt = new Date(layer.createdAt).toISOString()

@@ -38,6 +38,12 @@ export class Metrics {
     labelNames: ['operation', 'result'] as const,
     registers: [this.#registry],
   })
+  readonly templateUses: Counter<'result'> = new Counter({
+    name: 'deltabox_template_uses_total',
+    help: 'Rollbacks and forks by whether the processes were in memory (hit) or came from disk (miss).',
+    labelNames: ['result'] as const,
+    registers: [this.#registry],
+  })
   readonly bytesStreamed: Counter<'direction' | 'kind'> = new Counter({
     name: 'deltabox_streamed_bytes_total',
     help: 'Bytes of output, input and files passed on.',

@@ -1,9 +1,9 @@
 /** Picking up what an earlier daemon left: engines tell what is true, the store what was meant. */
 import { readdir, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { namesIn } from '../deltafs/names-in.js'
 import { removeTree } from '../deltafs/remove-tree.js'
 import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
+import { namesIn } from '../names-in.js'
 import { removeCgroups, removePoolCgroups } from './cgroups.js'
 import { leaveCheckpoint } from './checkpoints.js'
 import { clientLeft } from './client-grace.js'
@@ -21,6 +21,7 @@ import { armTimeLimit } from './time-limit.js'
 export async function recover(state: State): Promise<void> {
   for (const row of state.store.families.all()) await recoverFamily(state, row)
   for (const row of state.store.checkpoints.internal()) leaveCheckpoint(state, row.id)
+  await state.images.recover()
   await removeStrays(state)
   await state.layers.cleanUp()
 }
@@ -41,10 +42,7 @@ async function recoverLive(
   sandboxes: readonly SandboxRow[],
 ): Promise<void> {
   if (hello.sandboxes.length > 0) family.base = Promise.resolve({})
-  // Of a checkpoint that a daemon was killed while it took or removed.
-  for (const image of hello.images) {
-    if (!state.store.checkpoints.get(image)) await family.client.request('image.drop', { image })
-  }
+  await recoverImages(state, family, hello)
   for (const stray of hello.sandboxes) {
     if (sandboxes.some((row) => row.id === stray.sandbox)) continue
     await family.client.request('sandbox.destroy', { sandbox: stray.sandbox, remove: true })
@@ -52,6 +50,22 @@ async function recoverLive(
   for (const sandbox of sandboxes) {
     const known = hello.sandboxes.find((candidate) => candidate.sandbox === sandbox.id)
     await recoverSandbox(state, sandbox, known)
+  }
+}
+
+async function recoverImages(state: State, { id, client }: Family, { images }: Hello): Promise<void> {
+  const { store } = state
+  const known = new Map(images.map((image) => [image.image, image]))
+  for (const { image } of images) {
+    // Of a checkpoint that a daemon was killed while it took or removed.
+    if (!store.images.isWanted(image)) await client.request('image.drop', { image })
+  }
+  for (const row of store.images.ofFamily(id)) {
+    const found = store.images.isWanted(row.id) ? known.get(row.id) : undefined
+    store.images.setInMemory(row.id, found !== undefined, found?.bytes)
+    if (found?.failure) state.images.tell({ event: 'image.failed', image: row.id, reason: found.failure })
+    else if (found?.ready) state.images.tell({ event: 'image.ready', image: row.id, bytes: found.bytes })
+    else if (!found && row.diskBytes === null) store.images.lose(row.id)
   }
 }
 

@@ -3,8 +3,9 @@ import { DeltaBoxError, type RollbackSandbox, type RolledBack } from '@deltabox/
 import type { Ok } from '../engine/messages.js'
 import { bringBack } from './bring-back.js'
 import type { CheckpointRow } from './checkpoint-table.js'
-import { findCheckpoint, lostOf } from './checkpoints.js'
+import { findCheckpoint } from './checkpoints.js'
 import { replaceHead } from './heads.js'
+import type { ImageSource } from './images.js'
 import { revive } from './revive.js'
 import type { SandboxRow } from './sandbox-table.js'
 import { ask, findSandbox, labelOf } from './sandboxes.js'
@@ -22,11 +23,11 @@ export function rollbackSandbox(
     const sandbox = findSandbox(state, id)
     const checkpoint = findCheckpoint(state, request.checkpoint)
     refuseStranger(sandbox, checkpoint)
-    const { stopped, revived, timings } = await standOn(state, sandbox, checkpoint)
+    const { stopped, revived, timings, image, source } = await standOn(state, sandbox, checkpoint)
     const ms = performance.now() - started
     // Whoever asked is answered first.
     setImmediate(() => {
-      const spare = checkpoint.inMemory ? { image: checkpoint.id, sandbox: id } : null
+      const spare = image === null ? null : { image, sandbox: id }
       state.spares.used(state.families.get(sandbox.family), sandbox, spare, 1)
       state.metrics.rollbackSeconds.observe(ms / 1000)
       state.log.info({ sandbox: id, checkpoint: checkpoint.id, ms, stopped }, 'sandbox rolled back')
@@ -36,10 +37,10 @@ export function rollbackSandbox(
       sandbox: id,
       checkpoint: checkpoint.id,
       ms: rounded(ms),
-      source: checkpoint.inMemory ? 'template' : 'image',
+      source,
       stopped,
       processes: revived,
-      lost: lostOf(checkpoint),
+      lost: image === null ? checkpoint.processes : 0,
       timings: milliseconds(timings),
     }
   })
@@ -54,17 +55,31 @@ function refuseStranger(sandbox: SandboxRow, checkpoint: CheckpointRow): void {
   )
 }
 
-async function standOn(
+interface Stood extends Pick<Ok<'sandbox.rollback'>, 'stopped' | 'revived' | 'timings'> {
+  readonly image: string | null
+  readonly source: ImageSource
+}
+
+async function standOn(state: State, sandbox: SandboxRow, checkpoint: CheckpointRow): Promise<Stood> {
+  const doing = `roll sandbox ${labelOf(sandbox)} back to ${checkpoint.id}`
+  return await state.images.use(checkpoint, doing, async (image, source) => {
+    const reply = await standOnFiles(state, sandbox, checkpoint, image, doing)
+    return { ...reply, image, source }
+  })
+}
+
+async function standOnFiles(
   state: State,
   sandbox: SandboxRow,
   checkpoint: CheckpointRow,
+  known: string | null,
+  doing: string,
 ): Promise<Pick<Ok<'sandbox.rollback'>, 'stopped' | 'revived' | 'timings'>> {
   const { id, family } = sandbox
   const { id: target, layer: parent } = checkpoint
   const head = state.layers.newHead({ family, sandbox: id, parent, target })
   try {
-    const doing = `roll sandbox ${labelOf(sandbox)} back to ${target}`
-    const image = checkpoint.inMemory ? { image: target } : {}
+    const image = known === null ? {} : { image: known }
     if (sandbox.state === 'dead') return await revive(state, sandbox, { head, target, ...image }, doing)
     const layers = state.layers.chainDirectories(parent)
     const parameters = { sandbox: id, layers, head: state.layers.directory(head), ...image }

@@ -51,10 +51,10 @@ export class Spares {
   mayBeUsed(
     family: Family | undefined,
     setup: Setup,
-    { id, sandbox, inMemory, processes }: Pick<CheckpointRow, 'id' | 'sandbox' | 'inMemory' | 'processes'>,
+    { sandbox, image, processes }: Pick<CheckpointRow, 'sandbox' | 'image' | 'processes'>,
   ): void {
     this.#want(family, setup, (wish) => {
-      if (inMemory && processes <= FEW_PROCESSES) remember(wish, { image: id, sandbox }, 1)
+      if (image !== null && processes <= FEW_PROCESSES) remember(wish, { image, sandbox }, 1)
     })
   }
 

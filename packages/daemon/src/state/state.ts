@@ -2,14 +2,19 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.js'
 import { LayerStore } from '../deltafs/layer-store.js'
+import { openBase } from './base.js'
 import type { Paths } from './data-dir.js'
 import { engineEvent, familyLost } from './engine-events.js'
 import { Events } from './events.js'
 import { Families } from './families.js'
-import { LayerUpkeep } from './layer-upkeep.js'
+import type { ImageWriter } from './image-writer.js'
+import type { Images } from './images.js'
+import { createKeeping } from './keeping.js'
+import type { LayerUpkeep } from './layer-upkeep.js'
 import { Layers } from './layers.js'
 import { Merges } from './merges.js'
 import { Metrics } from './metrics.js'
+import type { Pool } from './pool.js'
 import { RunningProcesses } from './running-process.js'
 import { Serial } from './serial.js'
 import { Spares } from './spares.js'
@@ -26,6 +31,9 @@ export interface State {
   readonly layers: Layers
   readonly upkeep: LayerUpkeep
   readonly merges: Merges
+  readonly images: Images
+  readonly writer: ImageWriter
+  readonly pool: Pool
   readonly spares: Spares
   readonly running: RunningProcesses
   readonly serial: Serial
@@ -46,18 +54,21 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
       metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' }),
   })
   const layers = new Layers(store, layerStore, log)
-  const upkeep = new LayerUpkeep({ log, store, families, layers })
+  const events = new Events()
+  const keeping = createKeeping({ config, paths, log, store, events, metrics, families, layers }, (family) =>
+    openBase(state, family),
+  )
   const state: State = {
     config,
     paths,
     log,
     store,
     metrics,
-    events: new Events(),
+    events,
     families,
     layers,
-    upkeep,
-    merges: new Merges({ config, log, store, families, layers, upkeep }),
+    ...keeping,
+    merges: new Merges({ config, log, store, families, layers, upkeep: keeping.upkeep }),
     spares: new Spares(log),
     running: new RunningProcesses(),
     serial: new Serial(),

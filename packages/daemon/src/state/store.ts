@@ -5,11 +5,12 @@ import { AppliedTable } from './applied-table.js'
 import { CheckpointTable } from './checkpoint-table.js'
 import { type Paths, readDaemonRecord } from './data-dir.js'
 import { FamilyTable } from './family-table.js'
+import { ImageTable } from './image-table.js'
 import { LayerTable } from './layer-table.js'
 import { ProcessTable } from './process-table.js'
 import { SandboxTable } from './sandbox-table.js'
 
-const SCHEMA_VERSION = 4
+const SCHEMA_VERSION = 5
 const ROOM_BYTES = 4 * 1024 * 1024
 /** Of 4 KiB; less than there is room for in the log. */
 const LOG_MAX_PAGES = 900
@@ -71,11 +72,30 @@ const SCHEMA = `
     files INTEGER NOT NULL,
     file_bytes INTEGER,
     memory_bytes INTEGER NOT NULL,
-    in_memory INTEGER NOT NULL,
+    image TEXT,
+    durable INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL
   );
   CREATE INDEX checkpoints_by_parent ON checkpoints (parent);
   CREATE INDEX checkpoints_by_layer ON checkpoints (layer);
+  CREATE INDEX checkpoints_by_image ON checkpoints (image);
+  CREATE TABLE images (
+    id TEXT PRIMARY KEY,
+    family TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT,
+    in_memory INTEGER NOT NULL,
+    to_disk INTEGER NOT NULL,
+    disk_bytes INTEGER,
+    memory_bytes INTEGER NOT NULL,
+    used_at INTEGER NOT NULL
+  );
+  CREATE TABLE image_needs (
+    image TEXT NOT NULL,
+    needs TEXT NOT NULL,
+    PRIMARY KEY (image, needs)
+  );
+  CREATE INDEX image_needs_by_need ON image_needs (needs);
   CREATE TABLE processes (
     sandbox TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -108,6 +128,7 @@ export class Store {
   readonly sandboxes: SandboxTable
   readonly layers: LayerTable
   readonly checkpoints: CheckpointTable
+  readonly images: ImageTable
   readonly processes: ProcessTable
   readonly applied: AppliedTable
   readonly #db: Database.Database
@@ -120,6 +141,7 @@ export class Store {
     this.sandboxes = new SandboxTable(db)
     this.layers = new LayerTable(db)
     this.checkpoints = new CheckpointTable(db)
+    this.images = new ImageTable(db)
     this.processes = new ProcessTable(db)
     this.applied = new AppliedTable(db)
   }
@@ -139,6 +161,7 @@ export class Store {
 
   forgetFamily(id: string): void {
     this.transaction(() => {
+      this.images.forgetFamily(id)
       this.layers.forgetFamily(id)
       this.families.remove(id)
     })

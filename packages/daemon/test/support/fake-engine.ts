@@ -6,7 +6,7 @@ import { EngineError } from '../../src/engine/client.js'
 import type { Ok, OperationName, Parameters } from '../../src/engine/messages.js'
 import { Events } from '../../src/state/events.js'
 import type { Families, Family } from '../../src/state/families.js'
-import { LayerUpkeep } from '../../src/state/layer-upkeep.js'
+import { createKeeping } from '../../src/state/keeping.js'
 import { Merges } from '../../src/state/merges.js'
 import { Metrics } from '../../src/state/metrics.js'
 import { RunningProcesses } from '../../src/state/running-process.js'
@@ -42,7 +42,9 @@ class FakeEngine {
       this.mount(sandbox, [head, ...layers])
       return { initPid: 1, stopped: 3, revived: 1, processes: [], timings: {} }
     },
-    'image.drop': () => ({}),
+    'image.store': () => ({ bytes: 4096, needs: [] }),
+    'image.load': () => ({ bytes: 8192 }),
+    'image.drop': () => ({ images: [] }),
     'cells.warm': () => ({}),
     'layer.sync': () => ({}),
     'layer.measure': () => ({ bytes: 4096, files: 1 }),
@@ -101,14 +103,17 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
       path.join(paths.families, FAMILY, 'sandboxes', sandbox),
   } as unknown as Families
   mkdirSync(path.join(paths.families, FAMILY, 'sandboxes'))
-  const upkeep = new LayerUpkeep({ log, store, families, layers })
-  const config = { mergeDepth, copyAhead: 2 ** 24 } as State['config']
-  const merges = new Merges({ config, log, store, families, layers, upkeep })
+  const limits = { poolBytes: 2 ** 30, poolCount: 1000 }
+  const config = { mergeDepth, copyAhead: 2 ** 24, sync: true, compress: false, ...limits } as State['config']
   const events = new Events()
-  const parts = { config, paths, log, store, families, layers, upkeep, merges, events }
+  const metrics = new Metrics(() => ({}))
+  const needed = { config, paths, log, store, families, layers, events, metrics }
+  const keeping = createKeeping(needed, () => Promise.resolve({}))
+  const { upkeep } = keeping
+  const merges = new Merges({ config, log, store, families, layers, upkeep })
+  const parts = { ...needed, ...keeping, merges }
   const state = {
     ...parts,
-    metrics: new Metrics(() => ({})),
     spares: new Spares(log),
     running: new RunningProcesses(),
     serial: new Serial(),

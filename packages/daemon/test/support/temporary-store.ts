@@ -68,7 +68,8 @@ export function checkpointAt(id: string, layer: string | null, parent: string | 
     files: 0,
     fileBytes: null,
     memoryBytes: 0,
-    inMemory: false,
+    image: null,
+    durable: false,
     createdAt: 1,
   }
 }

@@ -1,0 +1,111 @@
+/** What engines keep of checkpoints in memory is bounded: what was not used for longest goes, once it is on disk. */
+import type { Logger } from 'pino'
+import { EngineError, EngineLostError } from '../engine/client.js'
+import type { Families } from './families.js'
+import type { ImageRow } from './image-table.js'
+import type { Metrics } from './metrics.js'
+import type { Store } from './store.js'
+
+export interface PoolLimits {
+  readonly bytes: number
+  readonly count: number
+}
+
+interface PoolNeeded {
+  readonly log: Logger
+  readonly store: Store
+  readonly families: Families
+  readonly metrics: Metrics
+  readonly limits: PoolLimits
+}
+
+export class Pool {
+  readonly #needed: PoolNeeded
+  readonly #held = new Map<string, number>()
+  #shrinking: Promise<void> | undefined
+  #again = false
+
+  constructor(needed: PoolNeeded) {
+    this.#needed = needed
+  }
+
+  /** It stays in memory meanwhile. */
+  async holding<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#held.set(id, (this.#held.get(id) ?? 0) + 1)
+    try {
+      return await work()
+    } finally {
+      const left = (this.#held.get(id) ?? 1) - 1
+      if (left > 0) this.#held.set(id, left)
+      else this.#held.delete(id)
+      this.consider()
+    }
+  }
+
+  isHeld(id: string): boolean {
+    return this.#held.has(id)
+  }
+
+  count(isHit: boolean): void {
+    this.#needed.metrics.templateUses.inc({ result: isHit ? 'hit' : 'miss' })
+  }
+
+  /** Something has become larger, or can go now. */
+  consider(): void {
+    this.#again = true
+    this.#shrinking ??= this.#shrinkAll().finally(() => {
+      this.#shrinking = undefined
+    })
+  }
+
+  async #shrinkAll(): Promise<void> {
+    while (this.#again) {
+      this.#again = false
+      await this.shrinkTo(this.#needed.limits)
+    }
+  }
+
+  /** As far as that goes: what is used, or not on disk, stays. */
+  async shrinkTo({ bytes, count }: PoolLimits): Promise<void> {
+    const { images } = this.#needed.store
+    const kept = new Set<string>()
+    for (;;) {
+      const now = images.residentTotals()
+      if (now.bytes <= bytes && now.count <= count) return
+      const next = images.resident().find((row) => !kept.has(row.id) && this.#canGo(row))
+      if (!next) return
+      kept.add(next.id)
+      await this.drop(next)
+    }
+  }
+
+  #canGo(row: ImageRow): boolean {
+    const { images } = this.#needed.store
+    return (
+      row.diskBytes !== null &&
+      row.state === 'ready' &&
+      !this.#held.has(row.id) &&
+      !images.isStoodOn(row.id) &&
+      !images.isGrownFrom(row.id)
+    )
+  }
+
+  /** What grew from it has its pages now. */
+  async drop({ id, family }: Pick<ImageRow, 'id' | 'family'>): Promise<void> {
+    const { store, families, log } = this.#needed
+    try {
+      const reply = await families.get(family)?.client.request('image.drop', { image: id })
+      store.images.setInMemory(id, false)
+      for (const { image, bytes } of reply?.images ?? []) store.images.setMemoryBytes(image, bytes)
+    } catch (error) {
+      if (error instanceof EngineLostError) return
+      if (error instanceof EngineError && error.code === 'no_such_image') store.images.setInMemory(id, false)
+      else log.warn({ image: id, err: error }, 'an image was not put out of memory')
+    }
+    if (!store.images.isHeldBy(family)) {
+      families
+        .retire(family)
+        .catch((error) => log.error({ family, err: error }, 'an engine that is not used does not end'))
+    }
+  }
+}
