@@ -77,6 +77,38 @@ describe('an afternoon', () => {
   })
 })
 
+describe('promote', () => {
+  it('lets a sandbox go on as the best of its forks, and drops them all', () => {
+    text('create', '--name', 'main')
+    const id = json('ls').sandboxes.find((info: { name: string }) => info.name === 'main').id
+    const kids = text('fork', '-n', '3', 'main').trim().split('\n')
+    const [best, other] = kids as [string, string]
+    for (const kid of kids) sh(kid, `echo ${kid} > /srv/f`)
+    text('exec', '-d', best, '--', 'sleep', '1000')
+    const promoted = text('promote', best, 'main')
+    const [, checkpoint] = /^at (cp-\w+), the state of \S+; 1 process runs again\n$/.exec(promoted) ?? []
+    expect(promoted).toBe(`at ${checkpoint}, the state of ${best}; 1 process runs again\n`)
+    expect(sh('main', 'cat /srv/f; pgrep -c sleep')).toBe(`${best}\n1\n`)
+    expect(text('tree', 'main').match(/\* sb-/g)).toHaveLength(4)
+
+    const done = json('promote', '--drop', other, 'main')
+    expect(done).toMatchObject({
+      ...{ sandbox: id, fork: other, checkpoint: expect.stringMatching(/^cp-/) },
+      ...{ ms: expect.any(Number), source: 'image', processes: 0, lost: 0 },
+    })
+    expect(done.dropped.sort()).toEqual([...kids].sort())
+    expect(done).not.toHaveProperty('notDropped')
+    expect(sh('main', 'cat /srv/f')).toBe(`${other}\n`)
+    expect(text('tree', 'main').match(/\* sb-\w+ \S+/g)).toEqual([`* ${id} main`])
+
+    const kid = text('fork', 'main').trim()
+    expect(text('promote', '--drop', kid, 'main')).toMatch(
+      new RegExp(`^at cp-\\w+, the state of ${kid}; 0 processes run again\\nremoved ${kid}\\n$`),
+    )
+    text('rm', '--checkpoints', 'main')
+  })
+})
+
 describe('JSON', () => {
   it('has the promised fields', () => {
     text('create', '--name', 'told')
@@ -150,6 +182,8 @@ describe('errors', () => {
     [['checkpoint', 'nobody'], 'sandbox_not_found'],
     [['rollback', 'box', 'cp-aaaaaaaaaa'], 'checkpoint_not_found'],
     [['fork', 'cp-aaaaaaaaaa'], 'checkpoint_not_found'],
+    [['promote', 'nobody', 'box'], 'sandbox_not_found'],
+    [['promote', 'box', 'box'], 'invalid_request'],
     [['fork', '-n', '1000', 'box'], 'invalid_request'],
     [['diff', 'box', 'nobody'], 'sandbox_not_found'],
     [['diff', 'base', 'base'], 'invalid_request'],

@@ -261,6 +261,23 @@ describe('apply across checkpoints', () => {
     expect(existsSync(host('c.txt'))).toBe(false)
   })
 
+  it('of a sandbox that a fork was promoted to takes what that had applied for its own', async () => {
+    const kid = await fork(box)
+    const main = box
+    box = kid
+    await inside('echo kid > a.txt; echo kid > new.txt; echo kid > gone.txt')
+    expect((await apply()).status).toBe(200)
+    await inside('echo more > a.txt; echo more > new.txt; rm gone.txt')
+    box = main
+    expect((await daemon.call('POST', `/v1/sandboxes/${box}/promote`, { fork: kid })).status).toBe(200)
+    expect((await apply()).json.changes).toEqual([
+      { kind: 'M', path: 'a.txt' },
+      { kind: 'D', path: 'gone.txt' },
+      { kind: 'M', path: 'new.txt' },
+    ])
+    expect(readFileSync(host('a.txt'), 'utf8')).toBe('more\n')
+  })
+
   it('of a fork sees what the host changed since the first of its family began', async () => {
     await inside('echo source > a.txt')
     writeFileSync(host('a.txt'), 'host\n')

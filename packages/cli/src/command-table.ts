@@ -18,6 +18,7 @@ export const commandTable: readonly CommandEntry[] = [
   { name: 'checkpoint', load: () => import('./commands/checkpoint.js') },
   { name: 'rollback', load: () => import('./commands/rollback.js') },
   { name: 'fork', load: () => import('./commands/fork.js') },
+  { name: 'promote', load: () => import('./commands/promote.js') },
   { name: 'diff', load: () => import('./commands/diff.js') },
   { name: 'tree', load: () => import('./commands/tree.js') },
   { name: 'apply', load: () => import('./commands/apply.js') },

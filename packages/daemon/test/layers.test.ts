@@ -27,7 +27,8 @@ function frozenChain(length: number): NewLayer[] {
 }
 
 function insertSandbox(id: string, head: string): void {
-  the.store.sandboxes.insert({ id, name: null, family: FAMILY, head, checkpoint: null, createdAt: 1 })
+  const standing = { head, checkpoint: null, parent: null, forkedFrom: null }
+  the.store.sandboxes.insert({ id, name: null, family: FAMILY, ...standing, createdAt: 1 })
 }
 
 const ids = (layers: readonly { id: string }[]): string[] => layers.map(({ id }) => id)

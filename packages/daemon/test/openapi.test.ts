@@ -68,6 +68,7 @@ describe('/openapi.json', () => {
       'post /v1/sandboxes/{sandbox}/files/rename',
       'post /v1/sandboxes/{sandbox}/files/symlink',
       'post /v1/sandboxes/{sandbox}/fork',
+      'post /v1/sandboxes/{sandbox}/promote',
       'post /v1/sandboxes/{sandbox}/rollback',
       'post /v1/shutdown',
       'put /v1/sandboxes/{sandbox}/files/content',

@@ -31,7 +31,8 @@ it('a transaction that throws changes nothing, and one within another is part of
 
 it('a sandbox has what its family has', () => {
   const { store } = the
-  store.sandboxes.insert({ id: 'sb-a', name: 'a', family: FAMILY, head: 'l', checkpoint: null, createdAt: 5 })
+  const standing = { head: 'l', checkpoint: null, parent: 'sb-b', forkedFrom: 'cp-a' }
+  store.sandboxes.insert({ id: 'sb-a', name: 'a', family: FAMILY, ...standing, createdAt: 5 })
   store.sandboxes.setRunning('sb-a', ['/sys/fs/cgroup/x'])
   expect(store.sandboxes.byName('a')).toMatchObject({
     ...SETUP,
@@ -40,8 +41,7 @@ it('a sandbox has what its family has', () => {
     family: FAMILY,
     state: 'running',
     reason: null,
-    head: 'l',
-    checkpoint: null,
+    ...standing,
     cgroups: ['/sys/fs/cgroup/x'],
     createdAt: 5,
   })

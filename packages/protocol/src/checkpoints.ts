@@ -97,6 +97,31 @@ export const RolledBack = Type.Object({
 })
 export type RolledBack = Static<typeof RolledBack>
 
+export const PromoteFork = Type.Object(
+  {
+    fork: Type.String({ minLength: 1, description: 'The sandbox whose state it takes, by id or name.' }),
+    drop: Type.Optional(
+      Type.Boolean({
+        description:
+          'Then remove the fork and its siblings: what was forked of the same sandbox at the same checkpoint. Checkpoints are kept. Default: false.',
+      }),
+    ),
+  },
+  { additionalProperties: false },
+)
+export type PromoteFork = Static<typeof PromoteFork>
+
+export const Promoted = Type.Interface([RolledBack], {
+  fork: Type.String({ description: 'The id of the sandbox whose state it took.' }),
+  dropped: Type.Array(Type.String(), { description: 'The ids of the sandboxes that were removed.' }),
+  notDropped: Type.Optional(
+    Type.Array(ErrorBody, {
+      description: 'Why others could not be removed; `details.sandbox` tells which. Absent where all were.',
+    }),
+  ),
+})
+export type Promoted = Static<typeof Promoted>
+
 export const FORK_MAX_COUNT = 256
 
 export const Fork = Type.Object(

@@ -44,6 +44,7 @@ export const DaemonEvent = Type.Object({
     Type.Literal('sandbox.disk-limit'),
     Type.Literal('sandbox.rolled-back'),
     Type.Literal('sandbox.forked'),
+    Type.Literal('sandbox.promoted'),
     Type.Literal('checkpoint.created'),
     Type.Literal('checkpoint.ready'),
     Type.Literal('checkpoint.durable'),
@@ -57,6 +58,7 @@ export const DaemonEvent = Type.Object({
   sandbox: Type.String(),
   process: Type.Optional(Type.String()),
   checkpoint: Type.Optional(Type.String()),
+  fork: Type.Optional(Type.String()),
   reason: Type.Optional(Type.String()),
 })
 export type DaemonEvent = Static<typeof DaemonEvent>

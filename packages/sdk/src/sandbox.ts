@@ -22,6 +22,7 @@ import { Commands } from './commands.js'
 import { compare, idOf, type StateReference } from './compare.js'
 import { Files } from './files.js'
 import { type ForkOptions, fork } from './fork.js'
+import { type PromoteOptions, type Promotion, promote } from './promote.js'
 import { dryRun, transaction } from './put-back.js'
 import { openShell, type Shell, type ShellOptions } from './shell.js'
 import { parseSize } from './size.js'
@@ -211,6 +212,16 @@ export class Sandbox {
   async fork(options: number | ForkOptions = {}): Promise<(Sandbox | DeltaBoxError)[]> {
     const made = await fork(this.#client, this.#path, options)
     return made.map((one) => (one instanceof DeltaBoxError ? one : new Sandbox(this.#client, one)))
+  }
+
+  /**
+   * Goes on in the state that another sandbox of its family has now, files and processes, under its own id and name. Its
+   * own state is given up, as by a rollback. The fork stays, unless `drop` asks for it and its siblings to go.
+   */
+  async promote(fork: Sandbox | string, options: PromoteOptions = {}): Promise<Promotion> {
+    const done = await promote(this.#client, this.#path, idOf(fork), options)
+    this.#info = { ...this.#info, checkpoint: done.checkpoint }
+    return done
   }
 
   /** What is different in its files from an earlier state. Default: from the base of its family's first sandbox. */

@@ -89,6 +89,38 @@ describe('a fork', () => {
   })
 })
 
+describe('a promotion', () => {
+  it('moves the sandbox, and has an error for each that could not be removed', async () => {
+    const asked: string[] = []
+    const done = { sandbox: 'sb-1', fork: 'sb-2', checkpoint: 'cp-2', ms: 3, dropped: ['sb-2'] }
+    const error = { code: 'engine_failed', message: 'no', remedy: '', details: { sandbox: 'sb-3' } }
+    const replies = {
+      ...box,
+      'GET /v1/sandboxes/sb-2': kid('sb-2'),
+      'POST /v1/sandboxes/sb-1/promote': { ...done, notDropped: [{ error }] },
+    }
+    const client = await serve(replies, asked)
+    const main = await Sandbox.connect('sb-1', { client })
+    const best = await Sandbox.connect('sb-2', { client })
+    expect(await main.promote(best, { drop: true })).toEqual({
+      ...done,
+      notDropped: [
+        expect.objectContaining({
+          name: 'DeltaBoxError',
+          code: 'engine_failed',
+          details: { sandbox: 'sb-3' },
+        }),
+      ],
+    })
+    expect(main.info.checkpoint).toBe('cp-2')
+    await main.promote('best')
+    expect(asked.slice(2)).toEqual([
+      'POST /v1/sandboxes/sb-1/promote {"fork":"sb-2","drop":true}',
+      'POST /v1/sandboxes/sb-1/promote {"fork":"best"}',
+    ])
+  })
+})
+
 it('`await using` kills the sandbox at the end of the block', async () => {
   const asked: string[] = []
   const client = await serve({ ...box, 'DELETE /v1/sandboxes/sb-1': { checkpoints: 2 } }, asked)

@@ -6,6 +6,8 @@ import {
   DiffQuery,
   Fork,
   Forked,
+  Promoted,
+  PromoteFork,
   RelabelCheckpoint,
   RollbackSandbox,
   RolledBack,
@@ -17,6 +19,7 @@ import { checkpointSandbox } from '../state/checkpoint.js'
 import { getCheckpoint, listCheckpoints, relabelCheckpoint, removeCheckpoint } from '../state/checkpoints.js'
 import { diffStates } from '../state/diff.js'
 import { forkCheckpoint, forkSandbox } from '../state/fork.js'
+import { promoteFork } from '../state/promote.js'
 import { rollbackSandbox } from '../state/rollback.js'
 import type { State } from '../state/state.js'
 import { checkpointTree } from '../state/tree.js'
@@ -25,6 +28,7 @@ import type { App } from './server.js'
 
 export function checkpointRoutes(app: App, state: State): void {
   ofSandbox(app, state)
+  movesOfSandbox(app, state)
   ofCheckpoint(app, state)
   ofStates(app, state)
 }
@@ -50,6 +54,23 @@ function ofSandbox(app: App, state: State): void {
     { schema: { operationId: 'listCheckpoints', params, response: { 200: CheckpointList, ...errors } } },
     async (request) => listCheckpoints(state, request.params.sandbox),
   )
+  app.get(
+    `${sandbox}/diff`,
+    {
+      schema: {
+        operationId: 'diffSandbox',
+        params,
+        querystring: SandboxDiffQuery,
+        response: { 200: Diff, ...errors },
+      },
+    },
+    async (request) => diffStates(state, { ...request.query, to: request.params.sandbox }),
+  )
+}
+
+function movesOfSandbox(app: App, state: State): void {
+  const sandbox = '/v1/sandboxes/:sandbox'
+  const params = SandboxParameter
   app.post(
     `${sandbox}/rollback`,
     {
@@ -68,17 +89,17 @@ function ofSandbox(app: App, state: State): void {
     async (request, reply) =>
       reply.status(201).send(await forkSandbox(state, request.params.sandbox, request.body)),
   )
-  app.get(
-    `${sandbox}/diff`,
+  app.post(
+    `${sandbox}/promote`,
     {
       schema: {
-        operationId: 'diffSandbox',
+        operationId: 'promoteFork',
         params,
-        querystring: SandboxDiffQuery,
-        response: { 200: Diff, ...errors },
+        body: PromoteFork,
+        response: { 200: Promoted, ...errors },
       },
     },
-    async (request) => diffStates(state, { ...request.query, to: request.params.sandbox }),
+    async (request) => promoteFork(state, request.params.sandbox, request.body),
   )
 }
 

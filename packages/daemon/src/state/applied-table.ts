@@ -12,7 +12,8 @@ export class AppliedTable {
     this.#set = db.prepare('INSERT OR REPLACE INTO applied (sandbox, path, ctime_ns) VALUES (?, ?, ?)')
     this.#all = db.prepare('SELECT path, ctime_ns FROM applied WHERE sandbox = ?')
     this.#copy = db.prepare(
-      'INSERT INTO applied (sandbox, path, ctime_ns) SELECT ?, path, ctime_ns FROM applied WHERE sandbox = ?',
+      `INSERT INTO applied (sandbox, path, ctime_ns) SELECT ?, path, ctime_ns FROM applied WHERE sandbox = ?
+       ON CONFLICT DO UPDATE SET ctime_ns = max(CAST(ctime_ns AS INTEGER), CAST(excluded.ctime_ns AS INTEGER))`,
     )
     this.#remove = db.prepare('DELETE FROM applied WHERE sandbox = ? AND path = ?')
     this.#forget = db.prepare('DELETE FROM applied WHERE sandbox = ?')
@@ -23,7 +24,7 @@ export class AppliedTable {
     this.#set.run(sandbox, path.toString('latin1'), String(ctimeNs))
   }
 
-  /** What one sandbox applied counts as another's, which was made from it. */
+  /** What one sandbox applied counts as another's, which has its state; of what both did, the later. */
   copy(from: string, to: string): void {
     this.#copy.run(to, from)
   }

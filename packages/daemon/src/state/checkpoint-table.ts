@@ -36,6 +36,7 @@ export class CheckpointTable {
   readonly #setLabel: Database.Statement
   readonly #setFileBytes: Database.Statement
   readonly #setInternal: Database.Statement
+  readonly #setWanted: Database.Statement
   readonly #moveParents: Database.Statement
   readonly #moveLayers: Database.Statement
   readonly #get: Database.Statement
@@ -62,6 +63,7 @@ export class CheckpointTable {
       'UPDATE checkpoints SET file_bytes = ? WHERE layer = ? AND file_bytes IS NULL',
     )
     this.#setInternal = db.prepare('UPDATE checkpoints SET internal = 1 WHERE sandbox = ?')
+    this.#setWanted = db.prepare('UPDATE checkpoints SET internal = ? WHERE id = ?')
     this.#moveParents = db.prepare('UPDATE checkpoints SET parent = ? WHERE parent = ?')
     this.#moveLayers = db.prepare('UPDATE checkpoints SET layer = ? WHERE layer = ?')
     this.#get = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE id = ?`)
@@ -102,6 +104,11 @@ export class CheckpointTable {
   /** Nobody wants those taken of the sandbox for themselves any more. */
   setInternal(sandbox: string): void {
     this.#setInternal.run(sandbox)
+  }
+
+  /** Whether it is wanted for itself, or goes with the last that needs it. */
+  setWanted(id: string, wanted: boolean): void {
+    this.#setWanted.run(Number(!wanted), id)
   }
 
   moveParents(from: string, to: string | null): void {

@@ -61,6 +61,26 @@ export async function freezeForFork(state: State, sandbox: SandboxRow): Promise<
   return { family, checkpoint: id, layer, processes, image }
 }
 
+/** A checkpoint that stays, whoever leaves it. */
+export interface Kept {
+  readonly checkpoint: string
+  /** It was not wanted for itself before. */
+  readonly isOurs: boolean
+}
+
+/** For a promotion: the caller has its turn with the sandbox. Where nothing changed, the checkpoint it stands on will do. */
+export async function freezeForPromotion(state: State, sandbox: SandboxRow): Promise<Kept> {
+  const taken = await freeze(state, sandbox)
+  const { checkpoints } = state.store
+  const position = sandbox.checkpoint === null ? undefined : checkpoints.get(sandbox.checkpoint)
+  if (!taken.isSameAsPosition || !position) {
+    const { id } = register(state, sandbox, taken, { label: null, internal: false }, true)
+    return { checkpoint: id, isOurs: true }
+  }
+  checkpoints.setWanted(position.id, true)
+  return { checkpoint: position.id, isOurs: position.internal }
+}
+
 interface Frozen extends CheckpointTaken {
   /** The checkpoint's, and its image's. */
   readonly id: string

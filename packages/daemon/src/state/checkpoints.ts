@@ -89,6 +89,12 @@ export function leaveCheckpoint(state: State, id: string | null): void {
   if (checkpoint?.internal && isUnneeded(state, checkpoint)) remove(state, checkpoint)
 }
 
+/** What it was taken for has failed: it goes, at the latest with the last that needs it. */
+export function giveUpCheckpoint(state: State, id: string): void {
+  state.store.checkpoints.setWanted(id, false)
+  leaveCheckpoint(state, id)
+}
+
 /** How many checkpoints there are that were taken of a sandbox. */
 export function countOf(state: State, sandbox: string): number {
   return state.store.checkpoints.ofSandbox(sandbox).filter((row) => !row.internal).length

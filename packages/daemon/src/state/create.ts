@@ -138,8 +138,8 @@ async function makeIn(
     const head = state.store.transaction(() => {
       state.store.families.setSetup(family.id, setup)
       const layer = state.layers.newHead({ family: family.id, sandbox: id, parent: null, target: null })
-      const row = { id, name, family: family.id, head: layer.id, checkpoint: null, createdAt: setup.since }
-      state.store.sandboxes.insert(row)
+      const row = { id, name, family: family.id, head: layer.id, createdAt: setup.since }
+      state.store.sandboxes.insert({ ...row, checkpoint: null, parent: null, forkedFrom: null })
       return layer
     })
     await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })

@@ -49,17 +49,18 @@ interface Children {
   readonly all: readonly Child[]
 }
 
-/** From here on nothing they stand on goes away. What `source` brought to the workspace counts as theirs. */
-function insertChildren(state: State, origin: Origin, { count = 1 }: Fork, source: string): Children {
-  const { family, layer: parent, checkpoint } = origin
+/** From here on nothing they stand on goes away. What `parent` brought to the workspace counts as theirs. */
+function insertChildren(state: State, origin: Origin, { count = 1 }: Fork, parent: string): Children {
+  const { family, layer, checkpoint } = origin
   const all = state.store.transaction(() =>
     Array.from({ length: count }, (): Child => {
       const id = newSandboxId()
-      const head = state.layers.insert({ family, sandbox: id, parent, state: 'head', target: null })
+      const head = state.layers.insert({ family, sandbox: id, parent: layer, state: 'head', target: null })
       state.store.sandboxes.insert({
-        ...{ id, name: null, family, head: head.id, checkpoint, createdAt: Date.now() },
+        ...{ id, name: null, family, head: head.id, checkpoint },
+        ...{ parent, forkedFrom: checkpoint, createdAt: Date.now() },
       })
-      state.store.applied.copy(source, id)
+      state.store.applied.copy(parent, id)
       return { id, head }
     }),
   )

@@ -14,6 +14,10 @@ interface OwnColumns {
   readonly head: string
   /** The checkpoint it stands on: last taken, rolled back to or forked from. */
   readonly checkpoint: string | null
+  /** The sandbox it is a fork of, or of a checkpoint of; null for the first of its family. */
+  readonly parent: string | null
+  /** The checkpoint it was forked from, which may be gone; null where that was the base. */
+  readonly forkedFrom: string | null
   /** Directories on the host, to be removed by hand when the engine cannot. */
   readonly cgroups: readonly string[]
   /** Milliseconds since the epoch. */
@@ -23,10 +27,15 @@ interface OwnColumns {
 /** With what it shares with its family. */
 export type SandboxRow = FamilySetup & OwnColumns
 
+type NewSandboxRow = Pick<
+  OwnColumns,
+  'id' | 'name' | 'family' | 'head' | 'checkpoint' | 'parent' | 'forkedFrom' | 'createdAt'
+>
+
 type Stored = Omit<OwnColumns, 'cgroups'> & { cgroups: string; setup: string }
 
-const SELECT = `SELECT s.id, name, family, state, reason, head, checkpoint, cgroups, created_at AS createdAt, setup
-  FROM sandboxes s JOIN families f ON f.id = s.family`
+const SELECT = `SELECT s.id, name, family, state, reason, head, checkpoint, parent, forked_from AS forkedFrom,
+  cgroups, created_at AS createdAt, setup FROM sandboxes s JOIN families f ON f.id = s.family`
 
 export class SandboxTable {
   readonly #insert: Database.Statement
@@ -46,8 +55,8 @@ export class SandboxTable {
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
-      `INSERT INTO sandboxes (id, name, family, state, head, checkpoint, cgroups, created_at)
-       VALUES (?, ?, ?, 'creating', ?, ?, '[]', ?)`,
+      `INSERT INTO sandboxes (id, name, family, state, head, checkpoint, parent, forked_from, cgroups, created_at)
+       VALUES (?, ?, ?, 'creating', ?, ?, ?, ?, '[]', ?)`,
     )
     this.#setRunning = db.prepare(`UPDATE sandboxes SET state = 'running', cgroups = ? WHERE id = ?`)
     this.#setState = db.prepare('UPDATE sandboxes SET state = ?, reason = ? WHERE id = ?')
@@ -65,8 +74,9 @@ export class SandboxTable {
   }
 
   /** As one that is being created. */
-  insert(row: Pick<SandboxRow, 'id' | 'name' | 'family' | 'head' | 'checkpoint' | 'createdAt'>): void {
-    this.#insert.run(row.id, row.name, row.family, row.head, row.checkpoint, row.createdAt)
+  insert(row: NewSandboxRow): void {
+    const { id, name, family, head, checkpoint, parent, forkedFrom, createdAt } = row
+    this.#insert.run(id, name, family, head, checkpoint, parent, forkedFrom, createdAt)
   }
 
   setRunning(id: string, cgroups: readonly string[]): void {
@@ -85,7 +95,7 @@ export class SandboxTable {
     this.#setHead.run(head, checkpoint, id)
   }
 
-  /** Those that stand on one checkpoint stand on another from now on. */
+  /** Those that stand on one checkpoint, or were forked from it, are from now on as if it were another. */
   movePositions(from: string, to: string | null): void {
     this.#movePositions.run(to, from)
   }

@@ -33,6 +33,8 @@ const SCHEMA = `
     reason TEXT,
     head TEXT NOT NULL,
     checkpoint TEXT,
+    parent TEXT,
+    forked_from TEXT,
     cgroups TEXT NOT NULL,
     created_at INTEGER NOT NULL
   );

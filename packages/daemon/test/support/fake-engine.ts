@@ -121,7 +121,8 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   } as unknown as State
   const sandbox = (id: string): string => {
     const head = layers.newHead({ family: FAMILY, sandbox: id, parent: null, target: null })
-    store.sandboxes.insert({ id, name: null, family: FAMILY, head: head.id, checkpoint: null, createdAt: 1 })
+    const standing = { head: head.id, checkpoint: null, parent: null, forkedFrom: null }
+    store.sandboxes.insert({ id, name: null, family: FAMILY, ...standing, createdAt: 1 })
     store.sandboxes.setRunning(id, [])
     engine.mount(id, [layers.directory(head)])
     return id
