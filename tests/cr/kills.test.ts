@@ -5,6 +5,7 @@ import { type Checkpoint, DeltaBoxError, Sandbox } from 'deltabox'
 import { afterEach, describe, expect, it } from 'vitest'
 import { cgroupsOf, Family, type Relative } from './support/family.js'
 import { Ledger } from './support/ledger.js'
+import { random } from './support/random.js'
 import { useDaemon } from './support/use-daemon.js'
 
 const the = useDaemon()
@@ -39,24 +40,16 @@ const DEEDS: Record<string, (box: Sandbox, checkpoint: Checkpoint) => Promise<un
   'fork of a sandbox': (box) => box.fork(2),
 }
 
-/** Numbers from 0 to 1, the same in every run. */
-function* random(seed: number): Generator<number, never> {
-  for (let state = seed; ; ) {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    yield state / 2 ** 32
-  }
-}
-
 const draw = random(7)
 
 function one<T>(list: readonly T[]): T | undefined {
-  return list[Math.floor(draw.next().value * list.length)]
+  return list[Math.floor(draw() * list.length)]
 }
 
 /** Kills what `choose` finds, sooner or later, while the work is under way. */
 async function killDuring<T>(work: Promise<T>, choose: () => Relative | undefined): Promise<T | Error> {
   const settled = work.catch((error: Error) => error)
-  await delay(draw.next().value * LONGEST_MS)
+  await delay(draw() * LONGEST_MS)
   const victim = choose()
   if (victim) kill(victim.pid)
   return await settled

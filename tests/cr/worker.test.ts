@@ -6,6 +6,7 @@ import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Asked } from './support/asked.js'
+import { random } from './support/random.js'
 import { useDaemon } from './support/use-daemon.js'
 
 /** In earnest: 500. */
@@ -34,19 +35,11 @@ interface Node {
   readonly told: string
 }
 
-/** Numbers below a limit, the same in every run. */
-function drawing(seed: number): (limit: number) => number {
-  let state = seed >>> 0
-  return (limit) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return Math.floor((state / 2 ** 32) * limit)
-  }
-}
-
 it(`is in memory and on disk what it was, after each of ${JUMPS} jumps in a tree`, {
   timeout: 3_600_000,
 }, async () => {
-  const draw = drawing(SEED)
+  const dice = random(SEED)
+  const draw = (limit: number): number => Math.floor(dice() * limit)
   const box = await Sandbox.create({ client: the.client, workspace })
   await box.files.write('/opt/worker.py', readFileSync(new URL('programs/worker.py', import.meta.url)))
   const worker = new Asked(
