@@ -7,7 +7,7 @@ import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
 import { enginesOf } from '../e2e/support/engines.js'
-import { linesOf } from './support/lines.js'
+import { Churn } from './support/churn.js'
 import { random } from './support/random.js'
 import { useDaemon } from './support/use-daemon.js'
 
@@ -16,8 +16,6 @@ const POOL_BYTES = 64 << 20
 /** The engine itself, what the live sandbox stands on, and what is being written or read. */
 const BEYOND_BYTES = 160 << 20
 const the = useDaemon({ DELTABOX_POOL_BYTES: String(POOL_BYTES) })
-
-const program = readFileSync(new URL('programs/churn.py', import.meta.url))
 
 /** What the engine and its templates have, each page of several counted in parts. */
 function residentBytes(engine: number): number {
@@ -50,23 +48,17 @@ function bytesIn(directory: string): number {
 }
 
 it(`${COUNT} states can be gone back to`, async () => {
-  const box = await Sandbox.create({ client: the.client })
-  await box.files.write('/opt/churn.py', program)
-  const worker = await box.commands.start(['python3', '-u', '/opt/churn.py'], { stdin: true })
-  const lines = linesOf(worker)
-  const ask = async (line: string): Promise<number> => {
-    await worker.sendStdin(`${line}\n`)
-    return Number((await lines.next()).value)
-  }
-  await ask('step 0')
+  const worker = await Churn.start(the.client, 48)
+  const { box } = worker
+  await worker.step(0)
   const states: { checkpoint: Checkpoint; digest: number }[] = []
   let changed = 0
   let most = 0
   const [engine = 0] = enginesOf(the.daemon).values()
   const first = await box.checkpoint()
   for (let number = 1; number <= COUNT; number++) {
-    changed += await ask(`step ${number}`)
-    states.push({ digest: await ask('digest'), checkpoint: await box.checkpoint(String(number)) })
+    changed += await worker.step(number)
+    states.push({ digest: await worker.digest(), checkpoint: await box.checkpoint(String(number)) })
     if (number % 10 === 0) most = Math.max(most, residentBytes(engine))
   }
   const look = async (checkpoint: Checkpoint): Promise<Checkpoint> =>
@@ -89,7 +81,7 @@ it(`${COUNT} states can be gone back to`, async () => {
     const { source, ms } = await box.rollback(state.checkpoint)
     sources[source]++
     if (source === 'image') took.push(ms)
-    expect(await ask('digest')).toBe(state.digest)
+    expect(await worker.digest()).toBe(state.digest)
     if (round % 10 === 0) most = Math.max(most, residentBytes(engine))
   }
   took.sort((a, b) => a - b)

@@ -8,6 +8,7 @@ import { type App, buildServer, listenOnSocket, listenOnTcp } from './http/serve
 import { announceDaemon, prepareDirectories, withdrawDaemon } from './state/data-dir.js'
 import { DiskGuard } from './state/disk-guard.js'
 import { errorBody } from './state/error-body.js'
+import { Pressure } from './state/pressure.js'
 import { recover } from './state/recover.js'
 import { createState, type State } from './state/state.js'
 import { openStore } from './state/store.js'
@@ -20,6 +21,7 @@ const IDLE_MS = 50
 interface Daemon {
   readonly state: State
   readonly guard: DiskGuard
+  readonly pressure: Pressure
   readonly servers: readonly App[]
 }
 
@@ -43,7 +45,8 @@ async function serve(config: Config): Promise<void> {
   const state = createState(config, paths, log, store)
   setMaxListeners(0, state.stopping.signal)
   await recover(state)
-  const daemon = { state, guard: new DiskGuard(state), servers: await buildServers(config, state, stopOnce) }
+  const servers = await buildServers(config, state, stopOnce)
+  const daemon = { state, guard: new DiskGuard(state), pressure: new Pressure(state), servers }
   state.url = await listen(daemon, config)
   await announceDaemon(paths, { pid: process.pid, url: state.url, version })
   process.stdout.write(`ready ${state.url}\n`)
@@ -51,6 +54,7 @@ async function serve(config: Config): Promise<void> {
   state.families.refill()
   state.upkeep.start().catch(fail)
   await daemon.guard.start()
+  daemon.pressure.start()
   process.on('SIGTERM', stopOnce).on('SIGINT', stopOnce)
 
   function stopOnce(): void {
@@ -83,9 +87,10 @@ async function listen({ state, servers }: Daemon, config: Config): Promise<strin
 }
 
 /** Sandboxes go on; the next daemon picks them up. */
-async function stop({ state, guard, servers }: Daemon): Promise<void> {
+async function stop({ state, guard, pressure, servers }: Daemon): Promise<void> {
   state.log.info('daemon stops')
   state.stopping.abort()
+  pressure.stop()
   await guard.stop()
   const deadline = setTimeout(() => {
     for (const app of servers) app.server.closeAllConnections()

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type App, buildServer } from '../src/http/server.js'
 import { Metrics } from '../src/state/metrics.js'
 import type { State } from '../src/state/state.js'
+import { NO_COUNTS } from './support/fake-engine.js'
 
 interface Operation {
   readonly operationId?: string
@@ -15,7 +16,7 @@ let document: { openapi: string; info: object; paths: Record<string, Record<stri
 
 beforeAll(async () => {
   // Routes look at the state when they are called, and none that needs more is.
-  const state = { log: pino({ level: 'silent' }), metrics: new Metrics(() => ({})) } as unknown as State
+  const state = { log: pino({ level: 'silent' }), metrics: new Metrics(NO_COUNTS) } as unknown as State
   app = await buildServer(state, { token: undefined, shutdown: () => undefined })
   document = (await app.inject('/openapi.json')).json()
 })

@@ -5,7 +5,7 @@ import sys
 import zlib
 
 BLOCK = 512 * 1024
-BLOCKS = 48
+BLOCKS = int(sys.argv[1]) if len(sys.argv) > 1 else 48
 FILES = 10
 
 blocks = [bytearray(BLOCK) for _ in range(BLOCKS)]
@@ -14,7 +14,7 @@ os.makedirs("/srv/churn", exist_ok=True)
 
 def step(number):
     dice = random.Random(number)
-    changed = dice.sample(range(BLOCKS), dice.randint(2, 10))
+    changed = dice.sample(range(BLOCKS), dice.randint(1, max(2, BLOCKS // 5)))
     for index in changed:
         blocks[index][:] = dice.randbytes(BLOCK)
     for _ in range(FILES):
@@ -34,5 +34,7 @@ def digest():
 
 
 for line in sys.stdin:
-    action, *arguments = line.split()
-    print(step(int(arguments[0])) if action == "step" else digest(), flush=True)
+    token, action, *arguments = line.split()
+    answer = step(int(arguments[0])) if action == "step" else digest()
+    sys.stdout.write(f"{token} {answer}\n")
+    sys.stdout.flush()

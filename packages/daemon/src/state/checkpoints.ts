@@ -56,11 +56,12 @@ export function relabelCheckpoint(
 /** What others need of it stays; its children become its parent's. */
 export async function removeCheckpoint(state: State, reference: string): Promise<void> {
   const checkpoint = findCheckpoint(state, reference)
-  remove(state, checkpoint)
+  forgetCheckpoint(state, checkpoint)
   await state.families.retire(checkpoint.family)
 }
 
-function remove(state: State, checkpoint: CheckpointRow): void {
+/** What others need of it stays. */
+export function forgetCheckpoint(state: State, checkpoint: CheckpointRow): void {
   const { store } = state
   const { id, parent, layer, sandbox } = checkpoint
   store.transaction(() => {
@@ -86,7 +87,7 @@ function isUnneeded(state: State, { id }: CheckpointRow): boolean {
 /** A sandbox or a checkpoint went from it: one that a fork took goes with the last. */
 export function leaveCheckpoint(state: State, id: string | null): void {
   const checkpoint = id === null ? undefined : state.store.checkpoints.get(id)
-  if (checkpoint?.internal && isUnneeded(state, checkpoint)) remove(state, checkpoint)
+  if (checkpoint?.internal && isUnneeded(state, checkpoint)) forgetCheckpoint(state, checkpoint)
 }
 
 /** What it was taken for has failed: it goes, at the latest with the last that needs it. */
@@ -105,7 +106,7 @@ export function removeUnneededOf(state: State, sandbox: string): number {
   // Children are younger than their parents.
   for (const row of state.store.checkpoints.ofSandbox(sandbox).reverse()) {
     const current = state.store.checkpoints.get(row.id)
-    if (current && isUnneeded(state, current)) remove(state, current)
+    if (current && isUnneeded(state, current)) forgetCheckpoint(state, current)
   }
   const left = countOf(state, sandbox)
   state.store.checkpoints.setInternal(sandbox)

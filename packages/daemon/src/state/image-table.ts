@@ -55,7 +55,8 @@ const SQL = {
     WHERE in_memory = 1 AND to_disk = 1 AND disk_bytes IS NULL AND state IN ('pending', 'ready')`,
   holds: `SELECT 1 FROM images JOIN checkpoints ON checkpoints.image = images.id
     WHERE images.family = ? AND in_memory = 1 LIMIT 1`,
-  diskBytes: 'SELECT coalesce(sum(disk_bytes), 0) AS bytes FROM images',
+  onDisk:
+    'SELECT count(*) AS count, coalesce(sum(disk_bytes), 0) AS bytes FROM images WHERE disk_bytes IS NOT NULL',
   pinned: `SELECT 1 FROM sandboxes JOIN checkpoints ON checkpoints.id = sandboxes.checkpoint
     WHERE checkpoints.image = ? AND sandboxes.state != 'dead' LIMIT 1`,
   growing: `SELECT 1 FROM checkpoints above JOIN checkpoints below ON above.parent = below.id JOIN images ON images.id = above.image
@@ -156,8 +157,8 @@ export class ImageTable {
     return (this.#statements.unwritten.get() as { bytes: number }).bytes
   }
 
-  diskBytes(): number {
-    return (this.#statements.diskBytes.get() as { bytes: number }).bytes
+  onDisk(): { readonly count: number; readonly bytes: number } {
+    return this.#statements.onDisk.get() as { count: number; bytes: number }
   }
 
   /** A live sandbox stands on it: what it changes is told by it. */

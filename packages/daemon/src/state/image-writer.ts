@@ -6,6 +6,7 @@ import { EngineLostError } from '../engine/client.js'
 import type { Families, Family } from './families.js'
 import type { ImageRow } from './image-table.js'
 import type { Layers } from './layers.js'
+import type { Metrics } from './metrics.js'
 import { Mutex } from './mutex.js'
 import type { Store } from './store.js'
 
@@ -19,6 +20,7 @@ interface WriterNeeded {
   readonly families: Families
   readonly layers: Layers
   readonly disk: ImageStore
+  readonly metrics: Metrics
   readonly compress: boolean
   readonly openBase: (family: Family) => Promise<unknown>
   /** Its file is whole; the disk may not have it yet. */
@@ -98,6 +100,7 @@ export class ImageWriter {
     await openBase(live)
     await disk.prepareFamily(family)
     const chain = store.layers.chain(checkpoint.layer)
+    const started = performance.now()
     const { bytes, needs } = await layers.holding(chain, () =>
       live.client.request('image.store', {
         image: id,
@@ -107,6 +110,7 @@ export class ImageWriter {
         compress,
       }),
     )
+    this.#needed.metrics.imageWriteSeconds.observe((performance.now() - started) / 1000)
     await disk.record({ id, family, bytes, needs })
     if (this.#stopped || !store.images.get(id)) return
     store.transaction(() => store.images.setOnDisk(id, bytes, needs))

@@ -10,6 +10,7 @@ import type { Families, Family } from './families.js'
 import type { ImageRow } from './image-table.js'
 import type { ImageWriter } from './image-writer.js'
 import type { Layers } from './layers.js'
+import type { Metrics } from './metrics.js'
 import type { Pool } from './pool.js'
 import type { Store } from './store.js'
 
@@ -17,6 +18,7 @@ export interface ImagesNeeded {
   readonly log: Logger
   readonly store: Store
   readonly events: Events
+  readonly metrics: Metrics
   readonly families: Families
   readonly layers: Layers
   readonly disk: ImageStore
@@ -152,7 +154,7 @@ export class Images {
   }
 
   async #load(id: string, layer: string | null): Promise<void> {
-    const { store, families, layers, disk, openBase, log, pool } = this.#needed
+    const { store, families, layers, disk, openBase, log, pool, metrics } = this.#needed
     const family = store.images.get(id)?.family
     if (family === undefined) throw new Error(`there is no image ${id}`)
     const started = performance.now()
@@ -170,7 +172,9 @@ export class Images {
         store.images.setInMemory(id, true, bytes)
       })
     })
-    log.debug({ image: id, ms: performance.now() - started }, 'image brought into memory')
+    const ms = performance.now() - started
+    metrics.imageReadSeconds.observe(ms / 1000)
+    log.debug({ image: id, ms }, 'image brought into memory')
     pool.consider()
   }
 
@@ -227,6 +231,7 @@ export class Images {
   }
 
   async #removeThose(rows: readonly ImageRow[]): Promise<void> {
+    await this.#needed.store.sync()
     for (const row of rows) if (!this.#needed.store.images.get(row.id)?.inMemory) await this.#remove(row)
   }
 

@@ -133,6 +133,7 @@ export class Layers {
     while (!this.#stopped) {
       const doomed = this.#store.layers.doomed(BATCH)
       if (doomed.length === 0) return
+      await this.#store.sync()
       await this.#disk.remove(doomed)
       this.#store.transaction(() => {
         for (const layer of doomed) this.#store.layers.remove(layer.id)

@@ -91,7 +91,7 @@ export class Merges {
   }
 
   async #merge(family: Family, run: readonly LayerRow[]): Promise<void> {
-    const { layers, log } = this.#state
+    const { config, layers, log } = this.#state
     const merged = this.#insert(run)
     try {
       const setup = this.#state.store.families.get(family.id)?.setup
@@ -100,6 +100,8 @@ export class Merges {
         into: layers.directory(merged),
         trees: treesOf(setup ?? { workspace: null }),
       })
+      // What it is made of goes: a power cut must leave one or the other.
+      if (config.sync) await family.client.request('layer.sync', { dir: layers.directory(merged) })
       this.#putInPlace(merged, run, { bytes, files })
       log.debug({ family: family.id, layer: merged.id, of: run.length, bytes, files }, 'layers put together')
     } catch (error) {

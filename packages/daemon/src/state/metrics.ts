@@ -1,5 +1,15 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
+type Count = () => Readonly<Record<string, number>>
+
+/** What is counted when somebody looks. */
+export interface Counts {
+  readonly sandboxes: Count
+  readonly checkpoints: Count
+  readonly images: Count
+  readonly imageBytes: Count
+}
+
 export class Metrics {
   readonly #registry = new Registry()
 
@@ -58,15 +68,44 @@ export class Metrics {
     registers: [this.#registry],
   })
 
-  constructor(countSandboxes: () => Readonly<Record<string, number>>) {
+  readonly blockingSeconds: Histogram = new Histogram({
+    name: 'deltabox_checkpoint_blocking_seconds',
+    help: 'How long a sandbox’s processes stood still for a checkpoint.',
+    buckets: [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5],
+    registers: [this.#registry],
+  })
+  readonly imageWriteSeconds: Histogram = new Histogram({
+    name: 'deltabox_image_write_seconds',
+    help: 'Bringing the processes of a checkpoint to disk.',
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 10],
+    registers: [this.#registry],
+  })
+  readonly imageReadSeconds: Histogram = new Histogram({
+    name: 'deltabox_image_read_seconds',
+    help: 'Bringing the processes of a checkpoint in from disk.',
+    buckets: [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2, 10],
+    registers: [this.#registry],
+  })
+
+  constructor(counts: Counts) {
     collectDefaultMetrics({ register: this.#registry })
+    const gauges = [
+      ['deltabox_sandboxes', 'Sandboxes by state.', 'state', counts.sandboxes],
+      ['deltabox_checkpoints', 'Checkpoints by state.', 'state', counts.checkpoints],
+      ['deltabox_images', 'Processes of checkpoints by where they are.', 'place', counts.images],
+      ['deltabox_image_bytes', 'Bytes that processes of checkpoints take.', 'place', counts.imageBytes],
+    ] as const
+    for (const [name, help, label, count] of gauges) this.#gauge(name, help, label, count)
+  }
+
+  #gauge(name: string, help: string, label: string, count: Count): void {
     new Gauge({
-      name: 'deltabox_sandboxes',
-      help: 'Sandboxes by state.',
-      labelNames: ['state'] as const,
+      name,
+      help,
+      labelNames: [label],
       registers: [this.#registry],
       collect() {
-        for (const [state, count] of Object.entries(countSandboxes())) this.set({ state }, count)
+        for (const [value, number] of Object.entries(count())) this.set({ [label]: value }, number)
       },
     })
   }

@@ -1,11 +1,11 @@
 /** Picking up what an earlier daemon left: engines tell what is true, the store what was meant. */
-import { readdir, rm } from 'node:fs/promises'
+import { readdir, readFile, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { removeTree } from '../deltafs/remove-tree.js'
 import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
 import { namesIn } from '../names-in.js'
 import { removeCgroups, removePoolCgroups } from './cgroups.js'
-import { leaveCheckpoint } from './checkpoints.js'
+import { forgetCheckpoint, leaveCheckpoint } from './checkpoints.js'
 import { clientLeft } from './client-grace.js'
 import { finishRemoval } from './destroy.js'
 import { markDead } from './engine-events.js'
@@ -18,12 +18,25 @@ import type { SandboxRow } from './sandbox-table.js'
 import type { State } from './state.js'
 import { armTimeLimit } from './time-limit.js'
 
+const BOOT_ID = '/proc/sys/kernel/random/boot_id'
+
 export async function recover(state: State): Promise<void> {
+  const boot = (await readFile(BOOT_ID, 'utf8')).trim()
+  const isSameBoot = state.store.isSameBoot(boot)
   for (const row of state.store.families.all()) await recoverFamily(state, row)
   for (const row of state.store.checkpoints.internal()) leaveCheckpoint(state, row.id)
   await state.images.recover()
+  if (!isSameBoot) forgetVolatile(state)
   await removeStrays(state)
   await state.layers.cleanUp()
+}
+
+/** What the disk did not have when the host stopped may be there in parts. Those that came from it are younger, and went too. */
+function forgetVolatile(state: State): void {
+  for (const row of state.store.checkpoints.volatile().reverse()) {
+    state.log.warn({ checkpoint: row.id }, 'it was not on disk when the host stopped; removed')
+    forgetCheckpoint(state, row)
+  }
 }
 
 async function recoverFamily(state: State, row: FamilyRow): Promise<void> {

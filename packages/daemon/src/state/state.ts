@@ -13,7 +13,7 @@ import { createKeeping } from './keeping.js'
 import type { LayerUpkeep } from './layer-upkeep.js'
 import { Layers } from './layers.js'
 import { Merges } from './merges.js'
-import { Metrics } from './metrics.js'
+import { type Counts, Metrics } from './metrics.js'
 import type { Pool } from './pool.js'
 import { RunningProcesses } from './running-process.js'
 import { Serial } from './serial.js'
@@ -45,7 +45,7 @@ export interface State {
 }
 
 export function createState(config: Config, paths: Paths, log: Logger, store: Store): State {
-  const metrics = new Metrics(() => countByState(store))
+  const metrics = new Metrics(countsOf(store))
   const layerStore = new LayerStore(paths.families)
   const families = new Families(config, paths, log, store, layerStore, {
     event: (event) => engineEvent(state, event),
@@ -79,10 +79,12 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
   return state
 }
 
-function countByState(store: Store): Record<string, number> {
-  const rows = store.sandboxes.all()
+function countsOf({ sandboxes, checkpoints, images }: Store): Counts {
+  const inState = (state: string): number => sandboxes.all().filter((row) => row.state === state).length
   return {
-    running: rows.filter((row) => row.state === 'running').length,
-    dead: rows.filter((row) => row.state === 'dead').length,
+    sandboxes: () => ({ running: inState('running'), dead: inState('dead') }),
+    checkpoints: () => ({ pending: 0, ready: 0, durable: 0, failed: 0, ...checkpoints.counts() }),
+    images: () => ({ memory: images.residentTotals().count, disk: images.onDisk().count }),
+    imageBytes: () => ({ memory: images.residentTotals().bytes, disk: images.onDisk().bytes }),
   }
 }

@@ -1,4 +1,5 @@
 /** The metadata on disk. Opening it takes the directory: one daemon at a time. */
+import { open } from 'node:fs/promises'
 import { DeltaBoxError } from '@deltabox/protocol'
 import Database from 'libsql'
 import { AppliedTable } from './applied-table.js'
@@ -117,6 +118,10 @@ const SCHEMA = `
     ended_at INTEGER,
     PRIMARY KEY (sandbox, id)
   );
+  CREATE TABLE facts (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+  );
   CREATE TABLE applied (
     sandbox TEXT NOT NULL,
     path TEXT NOT NULL,
@@ -134,10 +139,12 @@ export class Store {
   readonly processes: ProcessTable
   readonly applied: AppliedTable
   readonly #db: Database.Database
+  readonly #log: string
   readonly #rest: NodeJS.Timeout
 
-  constructor(db: Database.Database) {
+  constructor(db: Database.Database, file: string) {
     this.#db = db
+    this.#log = `${file}-wal`
     this.#rest = foldLogAtRest(db)
     this.families = new FamilyTable(db)
     this.sandboxes = new SandboxTable(db)
@@ -169,6 +176,25 @@ export class Store {
     })
   }
 
+  /** A power cut takes nothing back of what was written by now: for what is to be removed since. */
+  async sync(): Promise<void> {
+    const log = await open(this.#log, 'r')
+    try {
+      await log.sync()
+    } finally {
+      await log.close()
+    }
+  }
+
+  /** Notes under which start of the host this is written. Whether it is the one of the time before. */
+  isSameBoot(boot: string): boolean {
+    const before = this.#db.prepare("SELECT value FROM facts WHERE name = 'boot'").get() as
+      | { value: string }
+      | undefined
+    this.#db.prepare("INSERT OR REPLACE INTO facts (name, value) VALUES ('boot', ?)").run(boot)
+    return before === undefined || before.value === boot
+  }
+
   close(): void {
     clearInterval(this.#rest)
     this.#db.close()
@@ -181,7 +207,7 @@ export async function openStore(paths: Paths): Promise<Store> {
     lock(db)
     migrate(db, paths)
     reserveRoom(db)
-    return new Store(db)
+    return new Store(db, paths.database)
   } catch (cause) {
     if ((cause as { code?: string }).code !== 'SQLITE_BUSY') throw cause
     throw await lockedBy(paths, cause)

@@ -19,6 +19,9 @@ type Answers = {
   [Name in OperationName]?: (parameters: Parameters<Name>) => Ok<Name> | Promise<Ok<Name>>
 }
 
+const none = (): Record<string, number> => ({})
+export const NO_COUNTS = { sandboxes: none, checkpoints: none, images: none, imageBytes: none }
+
 class FakeEngine {
   readonly requests: { readonly operation: OperationName; readonly parameters: object }[] = []
   /** The layers each sandbox is mounted on, its head first. */
@@ -106,7 +109,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   const limits = { poolBytes: 2 ** 30, poolCount: 1000 }
   const config = { mergeDepth, copyAhead: 2 ** 24, sync: true, compress: false, ...limits } as State['config']
   const events = new Events()
-  const metrics = new Metrics(() => ({}))
+  const metrics = new Metrics(NO_COUNTS)
   const needed = { config, paths, log, store, families, layers, events, metrics }
   const keeping = createKeeping(needed, () => Promise.resolve({}))
   const { upkeep } = keeping
