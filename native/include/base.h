@@ -24,6 +24,8 @@ struct base {
 
 /* The base a request names in `base`; NULL with err filled. */
 struct base *arg_base(item args, struct err *err);
+/* 1-ID_MAX of a-z, 0-9 and -: it may be a file's name. */
+bool is_id(const char *text);
 int arg_id(item args, const char *key, char out[ID_MAX + 1], struct err *err);
 /* In a child of the engine: a fresh overlay in the place of the tree's, seen by nobody else. One that has been mounted
  * for long goes on showing what it has once seen of the host, however that has changed. */

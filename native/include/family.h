@@ -38,7 +38,8 @@ struct family {
     size_t count;
     struct step *steps;
     size_t step_count;
-    pid_t spare; /* a pid that nobody has */
+    pid_t spare;   /* a pid that nobody has */
+    uint64_t work; /* what planning has cost: so many members were looked at */
 };
 
 /* NULL, or the member that cannot be made, with the reason. To be freed in any case. */

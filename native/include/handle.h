@@ -49,6 +49,8 @@ struct handle_kind {
     /* When all processes are as they were, with the engine's descriptor of it. 0 or -errno. May be NULL. */
     int (*settle)(const struct image_handle *handle, int fd);
     void (*pack)(struct pack *pack, struct image_handle *handle);
+    /* Whether it can be among all the others of the image, which were read. May be NULL. */
+    bool (*fits)(const struct image *image, size_t handle);
     void (*forget)(void *kept); /* what `kept` is or has; NULL where free does */
 };
 
@@ -73,6 +75,8 @@ extern const struct handle_kind handle_file, handle_directory, handle_nameless, 
 
 extern const struct object_kind object_pipe, object_memory, object_nameless;
 
+/* Whether an object is there and of that kind. */
+bool object_is(const struct image *image, size_t object, const struct object_kind *kind);
 /* NULL: there is none of that name. */
 const struct handle_kind *handle_kind_of(const char *name);
 const struct object_kind *object_kind_of(const char *name);

@@ -6,10 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base.h"
 #include "ranges.h"
 #include "wire.h"
 
 struct image;
+struct memory;
 
 /* Failures that are nobody's fault. */
 #define PACK_OTHER_KERNEL "it was taken under another kernel"
@@ -21,8 +23,11 @@ struct pack {
     const uint8_t *at, *end; /* what is still to be read */
     const char *failure;     /* what was wrong first; NULL: nothing */
     const struct image *image;
-    size_t tree_count; /* of the base; when it is read */
-    bool is_compared;  /* without what may differ where nothing else does: where files are found */
+    size_t tree_count;     /* of the base; when it is read */
+    size_t read, room;     /* bytes that were read, and what lists have been made of them */
+    struct memory *memory; /* whose areas these are, */
+    uint64_t address;      /* and where the one before ends */
+    bool is_compared;      /* without what may differ where nothing else does: where files are found */
 };
 
 /* A number or truth value in whatever type it has. */
@@ -33,7 +38,8 @@ struct pack {
         pack_check(pack, (int64_t)(value) == packed_number, "a number is too large");                        \
     } while (0)
 
-/* All that there are of a list that `size` bytes long items stand in; room for one more is made. */
+/* All that there are of a list that `size` bytes long items stand in. One that is read is never NULL, and grows as its items
+ * come: a count that is not true costs nothing. */
 #define PACK_LIST(pack, list, count, each)                                                                   \
     pack_list(pack, (void **)&(list), &(count), sizeof *(list), (pack_each *)(void *)(each))
 
@@ -47,10 +53,20 @@ int64_t pack_number(struct pack *pack, int64_t value);
 void pack_raw(struct pack *pack, void *data, size_t size);
 /* In an array of so many bytes. */
 void pack_text(struct pack *pack, char *text, size_t room);
+/* What objects of the API are called, or nothing. */
+void pack_api_id(struct pack *pack, char id[ID_MAX + 1], bool or_none);
 /* Of its own; may be NULL. */
 void pack_string(struct pack *pack, char **text);
 void pack_bytes(struct pack *pack, uint8_t **data, size_t *count);
 void pack_list(struct pack *pack, void **list, size_t *count, size_t size, pack_each *each);
+/* For lists that others name items of, before these are there: room for all. An item takes so many bytes or more. */
+void pack_count(struct pack *pack, void **list, size_t *count, size_t size, size_t least);
+/* Then the items; what is there no more when it fails is not counted. */
+void pack_items(struct pack *pack, void *list, size_t *count, size_t size, pack_each *each);
+#define PACK_COUNT(pack, list, count, least)                                                                 \
+    pack_count(pack, (void **)&(list), &(count), sizeof *(list), least)
+#define PACK_ITEMS(pack, list, count, each)                                                                  \
+    pack_items(pack, list, &(count), sizeof *(list), (pack_each *)(void *)(each))
 /* Whole pages of a process's memory. */
 void pack_ranges(struct pack *pack, struct ranges *ranges);
 /* Host ids are those of the sandbox. */

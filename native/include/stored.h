@@ -17,6 +17,7 @@ struct extent {
 };
 
 #define EXTENT_PAGES 64u
+#define BODIES_MAX (1u << 20)
 
 /* The memory of a process, or a content. Its extents are ascending, and apart from each other. */
 struct body {
@@ -36,7 +37,8 @@ struct stored {
     size_t body_count;
     pid_t *pids; /* of the processes */
     size_t process_count;
-    uint64_t bytes; /* of its file */
+    uint64_t sum[2], base_sum[2]; /* of its index, and of that of what it stands on */
+    uint64_t bytes;               /* of its file */
 };
 
 struct stored *stored_new(const char *id, size_t body_count, size_t process_count);
@@ -57,5 +59,5 @@ struct found_extent {
 bool stored_find(const struct stored *stored, size_t body, const struct ranges *wanted,
                  struct found_extent **list, size_t *count);
 
-/* Without what it stands on, of which the id is given. */
+/* Without what it stands on, of which the id is given; empty: nothing. */
 void stored_pack(struct pack *pack, struct stored *stored, char base[ID_MAX + 1]);

@@ -23,6 +23,13 @@ static struct base *bases;
 
 /* ---- looking up ---- */
 
+bool is_id(const char *text)
+{
+    const size_t length = strlen(text);
+
+    return length > 0 && length <= ID_MAX && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+}
+
 int arg_id(item args, const char *key, char out[ID_MAX + 1], struct err *err)
 {
     cleanup_free char *id = NULL;
@@ -30,8 +37,7 @@ int arg_id(item args, const char *key, char out[ID_MAX + 1], struct err *err)
     if (arg_string(args, key, &id, err) < 0) {
         return -1;
     }
-    size_t len = strlen(id);
-    if (len == 0 || len > ID_MAX || strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789-") != len) {
+    if (!is_id(id)) {
         return err_set(err, ERR_BAD_REQUEST, "%s: 1-%d of a-z, 0-9 and - wanted", key, ID_MAX);
     }
     strcpy(out, id);

@@ -1,6 +1,7 @@
 /* What an image says of the processes, as bytes: all but their memory and what lies in files of its own. */
 #include "describe.h"
 
+#include <limits.h>
 #include <linux/filter.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,11 +11,27 @@
 #include "kin.h"
 #include "family.h"
 #include "segment.h"
+#include "sound.h"
 #include "terminal.h"
 
 #define PAGE_BYTES 4096u
 #define BUFFER_BYTES (64u * 1024)
 #define TASK_END 0x7ffffffff000ULL
+#define NSEC_PER_SEC 1000000000L
+#define DESCRIPTOR_MAX (1 << 29) /* the kernel's own limit is below */
+#define BARRIERS_MAX ((1u << 16) - 1)
+#define TERMINALS_MAX 4096u
+#define SIGNALS 64
+#define TIME_MAX (INT64_MAX / NSEC_PER_SEC - 1) /* seconds: the most that the kernel counts in nanoseconds */
+#define OF_LOG 2u                               /* SECCOMP_FILTER_FLAG_LOG */
+
+/* What an item takes at least. */
+#define PROCESS_BYTES sizeof(((struct image_process *)NULL)->actions)
+#define HANDLE_BYTES 12u
+#define OBJECT_BYTES 6u
+#define ZOMBIE_BYTES 15u
+#define TERMINAL_BYTES TERMIOS_BYTES
+#define SEGMENT_BYTES 8u
 
 /* ---- memory ---- */
 
@@ -22,6 +39,7 @@ static void pack_time(struct pack *pack, struct timespec *time)
 {
     PACK(pack, time->tv_sec);
     PACK(pack, time->tv_nsec);
+    pack_check(pack, time->tv_nsec >= 0 && time->tv_nsec < NSEC_PER_SEC, "a time that is none");
 }
 
 static void pack_whereabouts(struct pack *pack, struct whereabouts *where)
@@ -41,6 +59,7 @@ static void pack_whereabouts(struct pack *pack, struct whereabouts *where)
         pack_time(pack, &where->changed);
     } else {
         PACK(pack, where->content.size);
+        pack_check(pack, where->content.size >= 0, "a file has no size");
         looks_pack(pack, &where->looks);
     }
 }
@@ -57,19 +76,23 @@ static bool is_sound(const struct area *area, const struct memory *memory)
 {
     return area->start < area->end && area->end <= TASK_END && area->start % PAGE_BYTES == 0 &&
            area->end % PAGE_BYTES == 0 && area->offset % PAGE_BYTES == 0 && area->kind <= AREA_KERNEL &&
-           (area->protection & ~7) == 0 && (area->kind != AREA_FILE || area->file < memory->file_count);
+           (area->protection & ~7) == 0 && area->looks < 2 * LOOK_DROPPABLE &&
+           (area->kind != AREA_FILE || area->file < memory->file_count) &&
+           area->segment <= (area->kind == AREA_SHARED ? (size_t)INT_MAX + 1 : 0) &&
+           (area->kind != AREA_MEMORY || !area->shared);
 }
 
-static void pack_area(struct pack *pack, const struct memory *memory, struct area *area, uint64_t *at)
+static void pack_area(struct pack *pack, struct area *area)
 {
-    uint64_t gap = (area->start - *at) / PAGE_BYTES, pages = (area->end - area->start) / PAGE_BYTES;
+    uint64_t gap = (area->start - pack->address) / PAGE_BYTES;
+    uint64_t pages = (area->end - area->start) / PAGE_BYTES;
 
     PACK(pack, gap);
     PACK(pack, pages);
     pack_check(pack, gap <= TASK_END / PAGE_BYTES && pages <= TASK_END / PAGE_BYTES,
                "an area lies outside of memory");
-    area->start = *at + gap * PAGE_BYTES;
-    area->end = *at = area->start + pages * PAGE_BYTES;
+    area->start = pack->address + gap * PAGE_BYTES;
+    area->end = pack->address = area->start + pages * PAGE_BYTES;
     PACK(pack, area->offset);
     PACK(pack, area->kind);
     PACK(pack, area->shared);
@@ -82,7 +105,7 @@ static void pack_area(struct pack *pack, const struct memory *memory, struct are
     if (area->kind == AREA_SHARED && !area->segment) {
         pack_index(pack, &area->handle, pack->image->handle_count, false);
     }
-    pack_check(pack, pack->failure || is_sound(area, memory), "an area that no memory has");
+    pack_check(pack, pack->failure || is_sound(area, pack->memory), "an area that no memory has");
 }
 
 /* The kernel makes one of what lies side by side, or not. */
@@ -97,32 +120,24 @@ static bool is_one(const struct area *area, const struct area *next)
            area->may_write == next->may_write;
 }
 
-static void compare_areas(struct pack *pack, const struct memory *memory)
+static void compare_areas(struct pack *pack, struct memory *memory)
 {
-    uint64_t at = 0;
-
+    pack->memory = memory;
+    pack->address = 0;
     for (size_t i = 0; i < memory->area_count;) {
         struct area whole = memory->areas[i++];
         while (i < memory->area_count && is_one(&whole, &memory->areas[i])) {
             whole.end = memory->areas[i++].end;
         }
-        pack_area(pack, memory, &whole, &at);
+        pack_area(pack, &whole);
     }
 }
 
 static void pack_areas(struct pack *pack, struct memory *memory)
 {
-    uint64_t at = 0;
-
-    PACK(pack, memory->area_count);
-    if (pack->is_reading) {
-        pack_check(pack, memory->area_count <= (size_t)(pack->end - pack->at), "a list is too long");
-        memory->area_count = pack->failure ? 0 : memory->area_count;
-        memory->areas = handle_keep((memory->area_count + 1) * sizeof *memory->areas);
-    }
-    for (size_t i = 0; i < memory->area_count; i++) {
-        pack_area(pack, memory, &memory->areas[i], &at);
-    }
+    pack->memory = memory;
+    pack->address = 0;
+    PACK_LIST(pack, memory->areas, memory->area_count, pack_area);
 }
 
 static void pack_map(struct pack *pack, struct prctl_mm_map *map)
@@ -164,6 +179,7 @@ static void pack_filter(struct pack *pack, struct image_filter *filter)
     filter->length = (uint16_t)(bytes / sizeof *filter->code);
     pack_check(pack, filter->length * sizeof *filter->code == bytes, "a filter is of another length");
     PACK(pack, filter->flags);
+    pack_check(pack, (filter->flags & ~OF_LOG) == 0, "a filter is of another kind");
 }
 
 static void pack_group(struct pack *pack, uint32_t *group)
@@ -191,6 +207,8 @@ static void pack_credentials(struct pack *pack, struct credentials *credentials)
 static void pack_signal(struct pack *pack, siginfo_t *signal)
 {
     pack_raw(pack, signal, sizeof *signal);
+    pack_check(pack, pack->failure || (signal->si_signo > 0 && signal->si_signo <= SIGNALS),
+               "a signal that is none");
 }
 
 static void pack_pending(struct pack *pack, struct pending *pending)
@@ -238,6 +256,8 @@ static void pack_thread(struct pack *pack, struct image_thread *thread)
 
 static void pack_timer(struct pack *pack, struct image_timer *timer)
 {
+    const struct timespec *const times[] = {&timer->left.it_interval, &timer->left.it_value};
+
     PACK(pack, timer->id);
     PACK(pack, timer->clock);
     PACK(pack, timer->notify);
@@ -247,12 +267,17 @@ static void pack_timer(struct pack *pack, struct image_timer *timer)
     pack_time(pack, &timer->left.it_interval);
     pack_time(pack, &timer->left.it_value);
     PACK(pack, timer->has_fired);
+    for (int i = 0; i < 2; i++) {
+        pack_check(pack, times[i]->tv_sec >= 0 && times[i]->tv_sec <= TIME_MAX, "a time that is none");
+    }
+    pack_check(pack, timer->id >= 0, "a timer has no number");
 }
 
 static void pack_descriptor(struct pack *pack, struct image_descriptor *descriptor)
 {
     PACK(pack, descriptor->number);
-    pack_check(pack, descriptor->number >= 0, "a descriptor has no number");
+    pack_check(pack, descriptor->number >= 0 && descriptor->number <= DESCRIPTOR_MAX,
+               "a descriptor has no number");
     PACK(pack, descriptor->close_on_exec);
     pack_index(pack, &descriptor->handle, pack->image->handle_count, false);
 }
@@ -292,6 +317,13 @@ static void pack_options(struct pack *pack, struct image_process *process)
     PACK(pack, process->barriers);
     PACK(pack, process->oom_score_adjust);
     PACK(pack, process->core_filter);
+    pack_check(pack, process->dumpable >= 0 && process->dumpable <= 2 && process->barriers <= BARRIERS_MAX,
+               "an option that no process has");
+}
+
+static bool stops(int signal)
+{
+    return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
 
 static void pack_kin(struct pack *pack, struct image_process *process)
@@ -304,7 +336,9 @@ static void pack_kin(struct pack *pack, struct image_process *process)
     PACK(pack, process->stop_signal);
     PACK(pack, process->stop_is_news);
     PACK(pack, process->going_on_is_news);
-    pack_check(pack, process->pid > 1, "a process has no number");
+    pack_check(pack, process->exit_signal >= 0 && process->exit_signal <= SIGNALS, "a signal that is none");
+    pack_check(pack, stops(process->stop_signal) || (process->stop_signal == 0 && !process->stop_is_news),
+               "it was stopped by what stops nobody");
 }
 
 static void pack_process(struct pack *pack, struct image_process *process)
@@ -315,10 +349,9 @@ static void pack_process(struct pack *pack, struct image_process *process)
     }
     pack_kin(pack, process);
     pack_text(pack, process->command, sizeof process->command);
-    pack_text(pack, process->api_id, sizeof process->api_id);
+    pack_api_id(pack, process->api_id, true);
     pack_memory(pack, &process->memory);
     PACK_LIST(pack, process->threads, process->thread_count, pack_thread);
-    pack_check(pack, process->thread_count > 0, "a process has no thread");
     pack_raw(pack, process->actions, sizeof process->actions);
     pack_pending(pack, &process->pending);
     pack_limits(pack, process);
@@ -332,6 +365,16 @@ static void pack_process(struct pack *pack, struct image_process *process)
     pack_check(pack, process->terminal <= pack->image->terminal_count, "it names what is not there");
 }
 
+/* It has ended by itself, or by a signal that ends. */
+static bool is_end(int status)
+{
+    const int signal = status & 0x7f;
+
+    return signal == 0 ? (status & ~0xff00) == 0
+                       : status == signal && signal <= SIGNALS && !stops(signal) && signal != SIGCHLD &&
+                             signal != SIGCONT && signal != SIGURG && signal != SIGWINCH;
+}
+
 static void pack_zombie(struct pack *pack, struct image_zombie *zombie)
 {
     PACK(pack, zombie->pid);
@@ -340,6 +383,8 @@ static void pack_zombie(struct pack *pack, struct image_zombie *zombie)
     PACK(pack, zombie->session);
     PACK(pack, zombie->status);
     PACK(pack, zombie->exit_signal);
+    pack_check(pack, is_end(zombie->status) && zombie->exit_signal >= 0 && zombie->exit_signal <= SIGNALS,
+               "it has ended as nobody does");
     for (int i = 0; i < 4; i++) {
         PACK(pack, zombie->uids[i]);
         PACK(pack, zombie->gids[i]);
@@ -398,7 +443,8 @@ static void pack_terminal(struct pack *pack, struct image_terminal *terminal)
         terminal->master = -1;
     }
     PACK(pack, terminal->number);
-    pack_text(pack, terminal->process, sizeof terminal->process);
+    pack_check(pack, terminal->number < TERMINALS_MAX, "a terminal that is not there");
+    pack_api_id(pack, terminal->process, true);
     pack_raw(pack, terminal->termios, sizeof terminal->termios);
     pack_raw(pack, &terminal->size, sizeof terminal->size);
     pack_id(pack, &terminal->uid);
@@ -421,6 +467,8 @@ static void pack_segment(struct pack *pack, struct image_segment *segment)
     PACK(pack, segment->key);
     PACK(pack, segment->size);
     PACK(pack, segment->mode);
+    pack_check(pack, segment->id >= 0 && segment->size > 0 && segment->size <= TASK_END,
+               "a segment that is none");
     pack_id(pack, &segment->uid);
     pack_id(pack, &segment->creator_uid);
     pack_id(pack, &segment->gid);
@@ -431,37 +479,24 @@ static void pack_segment(struct pack *pack, struct image_segment *segment)
 /* ---- the whole ---- */
 
 /* Each list speaks of items of others: how long all are is known first. */
-static void pack_count(struct pack *pack, void **list, size_t *count, size_t size)
-{
-    PACK(pack, *count);
-    if (pack->is_reading) {
-        pack_check(pack, *count <= (size_t)(pack->end - pack->at), "a list is too long");
-        *count = pack->failure ? 0 : *count;
-        *list = handle_keep((*count + 1) * size);
-    }
-}
-
-#define EACH(pack, list, count, each)                                                                        \
-    for (size_t each_at = 0; each_at < (count); each_at++) {                                                 \
-        each(pack, &(list)[each_at]);                                                                        \
-    }
-
 void image_pack(struct pack *pack, struct image *image)
 {
     pack->image = image;
-    pack_count(pack, (void **)&image->processes, &image->process_count, sizeof *image->processes);
-    pack_count(pack, (void **)&image->zombies, &image->zombie_count, sizeof *image->zombies);
-    pack_count(pack, (void **)&image->handles, &image->handle_count, sizeof *image->handles);
-    pack_count(pack, (void **)&image->objects, &image->object_count, sizeof *image->objects);
-    pack_count(pack, (void **)&image->terminals, &image->terminal_count, sizeof *image->terminals);
-    pack_count(pack, (void **)&image->segments, &image->segment_count, sizeof *image->segments);
+    PACK_COUNT(pack, image->processes, image->process_count, PROCESS_BYTES);
+    PACK_COUNT(pack, image->zombies, image->zombie_count, ZOMBIE_BYTES);
+    PACK_COUNT(pack, image->handles, image->handle_count, HANDLE_BYTES);
+    PACK_COUNT(pack, image->objects, image->object_count, OBJECT_BYTES);
+    PACK_COUNT(pack, image->terminals, image->terminal_count, TERMINAL_BYTES);
+    PACK_COUNT(pack, image->segments, image->segment_count, SEGMENT_BYTES);
     PACK(pack, image->last_pid);
-    EACH(pack, image->processes, image->process_count, pack_process);
-    EACH(pack, image->zombies, image->zombie_count, pack_zombie);
-    EACH(pack, image->handles, image->handle_count, pack_handle);
-    EACH(pack, image->objects, image->object_count, pack_object);
-    EACH(pack, image->terminals, image->terminal_count, pack_terminal);
-    EACH(pack, image->segments, image->segment_count, pack_segment);
+    PACK_ITEMS(pack, image->processes, image->process_count, pack_process);
+    PACK_ITEMS(pack, image->zombies, image->zombie_count, pack_zombie);
+    PACK_ITEMS(pack, image->handles, image->handle_count, pack_handle);
+    PACK_ITEMS(pack, image->objects, image->object_count, pack_object);
+    PACK_ITEMS(pack, image->terminals, image->terminal_count, pack_terminal);
+    PACK_ITEMS(pack, image->segments, image->segment_count, pack_segment);
+    const char *flaw = pack->is_reading && !pack->failure ? image_flaw(image) : NULL;
+    pack_check(pack, !flaw, flaw);
 }
 
 /* ---- contents ---- */

@@ -7,6 +7,10 @@
 
 #include "error.h"
 
+#define LOOKS 4               /* how often all members are looked at to make one, */
+#define TRIES 8               /* how often each is tried in a large family, */
+#define WORK_ANY (1ULL << 22) /* and what a small one may cost in any case: some milliseconds */
+
 /* ---- who there is ---- */
 
 static struct member *find(const struct family *family, pid_t pid)
@@ -83,19 +87,39 @@ static void add_hidden(struct family *family)
     }
 }
 
-static bool is_used(const struct family *family, const struct image *image, pid_t pid)
+static void note_used(bool *used, size_t count, pid_t pid)
 {
-    if (find(family, pid)) {
-        return true;
+    if (pid > 0 && (size_t)pid < count) {
+        used[pid] = true;
+    }
+}
+
+/* The lowest from 2 on: one of the first that are one more than there are. */
+static pid_t find_spare(const struct family *family, const struct image *image)
+{
+    size_t count = family->count + 3;
+    pid_t spare = 2;
+
+    for (size_t i = 0; i < image->process_count; i++) {
+        count += image->processes[i].thread_count;
+    }
+    bool *used = calloc(count, sizeof *used);
+    if (!used) {
+        die("out of memory");
+    }
+    for (size_t i = 0; i < family->count; i++) {
+        note_used(used, count, family->members[i].pid);
     }
     for (size_t i = 0; i < image->process_count; i++) {
         for (size_t j = 0; j < image->processes[i].thread_count; j++) {
-            if (image->processes[i].threads[j].tid == pid) {
-                return true;
-            }
+            note_used(used, count, image->processes[i].threads[j].tid);
         }
     }
-    return false;
+    while (used[spare]) {
+        spare++;
+    }
+    free(used);
+    return spare;
 }
 
 /* ---- who makes whom ---- */
@@ -126,11 +150,12 @@ static pid_t wanted_session(const struct family *family, const struct member *me
     return 0;
 }
 
-static bool descends_from(const struct family *family, const struct member *member, pid_t forefather)
+static bool descends_from(struct family *family, const struct member *member, pid_t forefather)
 {
     size_t turns = 0;
 
     for (; member && turns <= family->count; turns++) {
+        family->work++;
         if (member->pid == forefather) {
             return true;
         }
@@ -140,7 +165,7 @@ static bool descends_from(const struct family *family, const struct member *memb
 }
 
 /* One that is in that session at this time. `below`: and descends from that one; 0: whoever. */
-static size_t find_in_session(const struct family *family, pid_t session, pid_t below)
+static size_t find_in_session(struct family *family, pid_t session, pid_t below)
 {
     for (size_t i = 0; i < family->count; i++) {
         const struct member *member = &family->members[i];
@@ -156,15 +181,16 @@ static const struct member *find_reaper(const struct family *family, pid_t sessi
 {
     for (size_t i = 0; i < family->count; i++) {
         const struct member *member = &family->members[i];
-        const struct member *parent = member->parent > 1 ? find(family, member->parent) : NULL;
-        if (member->session == session && takes_orphans(parent) && parent->session != session) {
+        const bool may_tell = member->session == session && member->parent > 1;
+        const struct member *parent = may_tell ? find(family, member->parent) : NULL;
+        if (takes_orphans(parent) && parent->session != session) {
             return parent;
         }
     }
     return NULL;
 }
 
-static bool find_maker_of_hidden(const struct family *family, struct member *member)
+static bool find_maker_of_hidden(struct family *family, struct member *member)
 {
     if (!leads_session(member)) {
         member->maker = find_in_session(family, member->session, 0);
@@ -175,7 +201,7 @@ static bool find_maker_of_hidden(const struct family *family, struct member *mem
     return !reaper || reaper->now;
 }
 
-static bool find_maker(const struct family *family, struct member *member)
+static bool find_maker(struct family *family, struct member *member)
 {
     const pid_t session = wanted_session(family, member);
     const struct member *parent = member->parent > 1 ? find(family, member->parent) : NULL;
@@ -219,7 +245,7 @@ static bool make(struct family *family, size_t at)
 
     member->between = false;
     member->maker = NOBODY;
-    if (!find_maker(family, member)) {
+    if (member->pid <= 0 || !find_maker(family, member)) { /* a session of that number is none */
         return false;
     }
     /* What is born of a process outside is in no session of the sandbox. */
@@ -232,12 +258,22 @@ static bool make(struct family *family, size_t at)
     return true;
 }
 
+/* One that is made for a plan that takes long is left as it is. */
+static bool is_at_an_end(const struct family *family)
+{
+    return family->work > WORK_ANY + (uint64_t)TRIES * LOOKS * family->count * family->count;
+}
+
 static bool turn(struct family *family)
 {
     bool done = false;
 
-    for (size_t i = 0; i < family->count; i++) {
+    for (size_t i = 0; i < family->count && !is_at_an_end(family); i++) {
         struct member *member = &family->members[i];
+        if (member->now && !(leads_session(member) && member->now != member->pid)) {
+            continue;
+        }
+        family->work += LOOKS * family->count;
         if (!member->now) {
             done |= make(family, i);
         }
@@ -302,16 +338,13 @@ const struct member *family_plan(struct family *family, const struct image *imag
     const size_t most = 3 * (image->process_count + image->zombie_count) + 1;
 
     *family = (struct family){.members = calloc(most, sizeof *family->members),
-                              .steps = calloc(6 * most, sizeof *family->steps),
-                              .spare = 2};
+                              .steps = calloc(6 * most, sizeof *family->steps)};
     if (!family->members || !family->steps) {
         die("out of memory");
     }
     add_members(family, image);
     add_hidden(family);
-    while (is_used(family, image, family->spare)) {
-        family->spare++;
-    }
+    family->spare = find_spare(family, image);
     while (turn(family)) {
     }
     for (size_t i = 0; i < family->count; i++) {

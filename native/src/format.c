@@ -64,6 +64,18 @@ static bool is_within(const struct format_file *file, uint64_t at, uint64_t byte
     return at <= file->bytes && bytes <= file->bytes - at;
 }
 
+/* Each part begins where the one before ends: nothing is in the file that no sum is of. */
+static bool are_in_order(const struct format_file *file)
+{
+    const struct format_tail *tail = &file->tail;
+    const uint64_t end = file->bytes - sizeof *tail;
+
+    return tail->description_at >= sizeof(struct format_head) && tail->index_at <= end &&
+           tail->description_at <= tail->index_at &&
+           tail->description_bytes == tail->index_at - tail->description_at &&
+           tail->index_bytes == end - tail->index_at;
+}
+
 static int read_ends(struct format_file *file, struct err *err)
 {
     struct format_head head;
@@ -72,6 +84,9 @@ static int read_ends(struct format_file *file, struct err *err)
 
     if (fstat(file->fd, &st) < 0) {
         return err_system(err, errno, "look at image", "%s", file->id);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return damaged(file->id, "it is no file", err);
     }
     file->bytes = (uint64_t)st.st_size;
     if (file->bytes < sizeof head + sizeof *tail ||
@@ -87,8 +102,7 @@ static int read_ends(struct format_file *file, struct err *err)
                        head.version, FORMAT_VERSION);
     }
     if (memcmp(tail->magic, TAIL_MAGIC, sizeof tail->magic) != 0 || tail->sum != sum_of(tail) ||
-        !is_within(file, tail->description_at, tail->description_bytes) ||
-        !is_within(file, tail->index_at, tail->index_bytes) || tail->process_count > tail->body_count) {
+        head.reserved != 0 || !are_in_order(file) || tail->process_count > tail->body_count) {
         return damaged(file->id, "its end is not what was written", err);
     }
     return 0;
@@ -101,7 +115,7 @@ int format_open(struct format_file *file, const char *directory, const char *id,
     *file = (struct format_file){.fd = -1};
     snprintf(file->id, sizeof file->id, "%s", id);
     snprintf(path, sizeof path, "%s/%s", directory, id);
-    cleanup_fd fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    cleanup_fd fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
         return errno == ENOENT ? err_set(err, ERR_NO_IMAGE, "there is no image %s", id)
                                : err_system(err, errno, "open image", "%s", path);

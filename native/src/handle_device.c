@@ -6,15 +6,20 @@
 #include "fd.h"
 #include "handle.h"
 
-static bool is_it(const struct seen *seen)
+static bool is_device(const char *name)
 {
     static const char *const names[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
     size_t i = 0;
 
-    while (i < sizeof names / sizeof *names && strcmp(seen->link, names[i]) != 0) {
+    while (i < sizeof names / sizeof *names && strcmp(name, names[i]) != 0) {
         i++;
     }
-    return S_ISCHR(seen->st.st_mode) && i < sizeof names / sizeof *names;
+    return i < sizeof names / sizeof *names;
+}
+
+static bool is_it(const struct seen *seen)
+{
+    return S_ISCHR(seen->st.st_mode) && is_device(seen->link);
 }
 
 static int capture_device(const struct seen *seen, struct image_handle *handle)
@@ -36,7 +41,7 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     char **name = (char **)&handle->kept;
 
     pack_string(pack, name);
-    pack_check(pack, *name != NULL, "a device has no name");
+    pack_check(pack, *name && is_device(*name), "a device that no sandbox has");
 }
 
 const struct handle_kind handle_device = {

@@ -6,6 +6,8 @@
 #include "fd.h"
 #include "handle.h"
 
+#define DEPTH_MAX (PATH_MAX / 2) /* as deep as a name can lead */
+
 struct kept_directory {
     size_t tree;
     char *above; /* the nearest one that was not removed */
@@ -62,6 +64,7 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     pack_string(pack, &kept->above);
     pack_check(pack, kept->above != NULL, "a directory has no place");
     PACK(pack, kept->depth);
+    pack_check(pack, kept->depth > 0 && kept->depth <= DEPTH_MAX, "a directory is too deep");
     PACK(pack, st->st_mode);
     pack_id(pack, &st->st_uid);
     pack_id(pack, &st->st_gid);

@@ -18,7 +18,10 @@ struct interest {
 struct kept_epoll {
     struct interest *interests;
     size_t count;
+    unsigned height; /* of those that wait for one another, this one the topmost; 0: not counted yet */
 };
+
+#define HEIGHT_MAX 8 /* the kernel's own limit is below */
 
 static bool is_it(const struct seen *seen)
 {
@@ -201,6 +204,7 @@ static void pack_interest(struct pack *pack, struct interest *interest)
     uint64_t data = interest->event.data.u64;
 
     PACK(pack, interest->number);
+    pack_check(pack, interest->number >= 0, "a descriptor has no number");
     PACK(pack, events);
     PACK(pack, data);
     interest->event = (struct epoll_event){.events = events, .data.u64 = data};
@@ -214,6 +218,35 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     PACK_LIST(pack, kept->interests, kept->count, pack_interest);
 }
 
+/* Each is opened when the first is that waits for it. */
+static bool count_height(const struct image *image, size_t handle, unsigned most)
+{
+    struct kept_epoll *kept = image->handles[handle].kept;
+    unsigned height = 1;
+
+    if (most == 0 || kept->height > 0) {
+        return kept->height > 0 && kept->height <= most;
+    }
+    for (size_t i = 0; i < kept->count; i++) {
+        const size_t below = kept->interests[i].handle;
+        if (image->handles[below].kind != &handle_epoll) {
+            continue;
+        }
+        if (!count_height(image, below, most - 1)) {
+            return false;
+        }
+        const unsigned beneath = ((const struct kept_epoll *)image->handles[below].kept)->height;
+        height = beneath + 1 > height ? beneath + 1 : height;
+    }
+    kept->height = height;
+    return true;
+}
+
+static bool fits(const struct image *image, size_t handle)
+{
+    return count_height(image, handle, HEIGHT_MAX);
+}
+
 const struct handle_kind handle_epoll = {.name = "epoll",
                                          .is_it = is_it,
                                          .capture = capture_epoll,
@@ -221,4 +254,5 @@ const struct handle_kind handle_epoll = {.name = "epoll",
                                          .open = open_epoll,
                                          .finish = finish,
                                          .pack = pack_handle,
+                                         .fits = fits,
                                          .forget = forget};

@@ -47,6 +47,7 @@ static void pack_event(struct pack *pack, struct image_handle *handle)
     struct kept_event *kept = pack_kept(pack, &handle->kept, sizeof *kept);
 
     PACK(pack, kept->count);
+    pack_check(pack, kept->count != UINT64_MAX, "a counter has overflowed");
     PACK(pack, kept->is_semaphore);
 }
 

@@ -59,13 +59,21 @@ static int go_on_reading(const struct kept_file *kept, int fd)
     return found == 0 ? directory_to_end(fd) : found < 0 ? found : 0;
 }
 
+/* A FIFO in the place of the file would be waited for: what an image says of a name is not trusted. */
+static int open_at_once(int tree, const char *path, int flags)
+{
+    const bool waits = !(flags & (O_NONBLOCK | O_PATH));
+    cleanup_fd fd = sys_openat2(tree, path, (uint64_t)(flags | (waits ? O_NONBLOCK : 0)), 0,
+                                RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+
+    return fd < 0 || (waits && fcntl(fd, F_SETFL, flags) < 0) ? -errno : fd_steal(&fd);
+}
+
 static int open_file(const struct opening *opening, const struct image_handle *handle)
 {
     const struct kept_file *kept = handle->kept;
-    cleanup_fd fd =
-        sys_openat2(opening->stage->trees[kept->tree], kept->path, (uint64_t)flags_to_open(handle->flags), 0,
-                    RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-    int result = fd < 0 ? -errno : 0;
+    cleanup_fd fd = open_at_once(opening->stage->trees[kept->tree], kept->path, flags_to_open(handle->flags));
+    int result = fd < 0 ? fd : 0;
 
     if (result == 0 && kept->unread) {
         result = go_on_reading(kept, fd);
@@ -94,6 +102,7 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     pack_string(pack, &kept->path);
     pack_check(pack, kept->path != NULL, "a file has no name");
     PACK(pack, kept->position);
+    pack_check(pack, kept->position >= 0, "a position that is none");
     pack_string(pack, &kept->unread);
     locks_pack(pack, &kept->locks);
 }

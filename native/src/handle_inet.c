@@ -84,6 +84,13 @@ static bool has_groups(pid_t tid)
     return found;
 }
 
+static bool is_kept(const struct kept_inet *kept)
+{
+    return (kept->family == AF_INET || kept->family == AF_INET6) &&
+           ((kept->type == SOCK_STREAM && kept->protocol == IPPROTO_TCP) ||
+            (kept->type == SOCK_DGRAM && kept->protocol == IPPROTO_UDP));
+}
+
 /* NULL when it can be kept. */
 static const char *why_not(const struct seen *seen, const struct kept_inet *kept, int fd)
 {
@@ -97,8 +104,7 @@ static const char *why_not(const struct seen *seen, const struct kept_inet *kept
     if (!seen_is_of_cell(seen, fd)) {
         return "it is in a network namespace of its own";
     }
-    if (!((kept->type == SOCK_STREAM && kept->protocol == IPPROTO_TCP) ||
-          (kept->type == SOCK_DGRAM && kept->protocol == IPPROTO_UDP))) {
+    if (!is_kept(kept)) {
         return "sockets of this protocol are not brought back";
     }
     if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &size) < 0 || size > 0) {
@@ -313,6 +319,13 @@ static void pack_name(struct pack *pack, struct inet_name *name)
     pack_raw(pack, &name->address, pack->failure ? 0 : name->size);
 }
 
+static bool is_name(const struct inet_name *name)
+{
+    return name->address.ss_family == AF_INET    ? name->size >= sizeof(struct sockaddr_in)
+           : name->address.ss_family == AF_INET6 ? name->size >= sizeof(struct sockaddr_in6)
+                                                 : false;
+}
+
 static void pack_options(struct pack *pack, struct inet_options *options)
 {
     for (size_t i = 0; i < INET_OPTIONS; i++) {
@@ -356,6 +369,7 @@ static void pack_datagram(struct pack *pack, struct inet_datagram *datagram)
 {
     PACK(pack, datagram->size);
     pack_name(pack, &datagram->from);
+    pack_check(pack, is_name(&datagram->from), "a name is none");
 }
 
 static void pack_datagrams(struct pack *pack, struct kept_inet *kept)
@@ -377,6 +391,7 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     PACK(pack, kept->family);
     PACK(pack, kept->type);
     PACK(pack, kept->protocol);
+    pack_check(pack, is_kept(kept), "a socket that is none");
     pack_id(pack, &kept->uid);
     pack_id(pack, &kept->gid);
     pack_name(pack, &kept->name);
@@ -391,6 +406,36 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     pack_datagrams(pack, kept);
 }
 
+static bool is_of(const struct kept_inet *kept, const struct inet_name *name)
+{
+    return is_name(name) && name->address.ss_family == kept->family;
+}
+
+/* Two ends name each other; who waits names who listens. */
+static bool fits(const struct image *image, size_t handle)
+{
+    const struct kept_inet *kept = image->handles[handle].kept;
+    const struct kept_inet *peer = kept->peer == SIZE_MAX ? NULL : kept_of(image, kept->peer);
+
+    if (!is_of(kept, &kept->name) || (kept->has_peer && !is_of(kept, &kept->peer_name)) ||
+        (kept->fate != TCP_NO_CONNECTION && (kept->type != SOCK_STREAM || kept->listens))) {
+        return false;
+    }
+    switch (kept->fate) {
+    case TCP_HAS_PEER:
+        return kept->has_peer && peer && peer != kept && peer->fate == TCP_HAS_PEER && peer->peer == handle;
+    case TCP_WAITS:
+        return kept->has_peer && peer && peer->listens;
+    case TCP_NO_CONNECTION:
+    case TCP_PEER_SHUT:
+    case TCP_PEER_LOST:
+    case TCP_OVER:
+    case TCP_PEER_ALIEN:
+        break;
+    }
+    return true;
+}
+
 const struct handle_kind handle_inet = {.name = "inet socket",
                                         .is_it = is_it,
                                         .capture = capture_socket,
@@ -398,4 +443,5 @@ const struct handle_kind handle_inet = {.name = "inet socket",
                                         .complete_all = complete_all,
                                         .open = open_socket,
                                         .pack = pack_handle,
+                                        .fits = fits,
                                         .forget = forget};

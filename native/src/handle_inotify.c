@@ -1,5 +1,6 @@
 /* Watches (inotify), under their numbers. Where they are is known since the trees are about to be left. */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/kcmp.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -149,6 +150,7 @@ void watched_know_image(struct sandbox *sandbox, const struct image *image)
 static void pack_watch(struct pack *pack, struct kept_watch *watch)
 {
     PACK(pack, watch->watch.number);
+    pack_check(pack, watch->watch.number > 0 && watch->watch.number <= INT_MAX, "a watch has no number");
     PACK(pack, watch->watch.mask);
     pack_tree(pack, &watch->watch.tree);
     pack_string(pack, &watch->path);

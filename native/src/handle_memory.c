@@ -95,6 +95,7 @@ static void pack_memory(struct pack *pack, struct image_object *object)
     pack_id(pack, &memory->st.st_uid);
     pack_id(pack, &memory->st.st_gid);
     PACK(pack, memory->st.st_size);
+    pack_check(pack, memory->st.st_size >= 0, "memory has no size");
     PACK(pack, memory->seals);
     memory->content.size = memory->st.st_size;
 }
@@ -182,10 +183,22 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
 
     pack_index(pack, &kept->object, pack->image->object_count, false);
     PACK(pack, kept->position);
+    pack_check(pack, kept->position >= 0, "a position that is none");
 }
 
-const struct handle_kind handle_memory = {
-    .name = "memory", .is_it = is_it, .capture = capture_memory, .open = open_memory, .pack = pack_handle};
+static bool fits(const struct image *image, size_t handle)
+{
+    const struct kept_memory *kept = image->handles[handle].kept;
+
+    return object_is(image, kept->object, &object_memory);
+}
+
+const struct handle_kind handle_memory = {.name = "memory",
+                                          .is_it = is_it,
+                                          .capture = capture_memory,
+                                          .open = open_memory,
+                                          .pack = pack_handle,
+                                          .fits = fits};
 
 /* ---- mappings ---- */
 

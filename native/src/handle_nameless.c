@@ -64,6 +64,7 @@ static void pack_file(struct pack *pack, struct image_object *object)
     }
     pack_tree(pack, &file->tree);
     PACK(pack, file->content.size);
+    pack_check(pack, file->content.size >= 0, "a file has no size");
     looks_pack(pack, &file->looks);
 }
 
@@ -156,7 +157,15 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
 
     pack_index(pack, &kept->object, pack->image->object_count, false);
     PACK(pack, kept->position);
+    pack_check(pack, kept->position >= 0, "a position that is none");
     locks_pack(pack, &kept->locks);
+}
+
+static bool fits(const struct image *image, size_t handle)
+{
+    const struct kept_nameless *kept = image->handles[handle].kept;
+
+    return object_is(image, kept->object, &object_nameless);
 }
 
 const struct handle_kind handle_nameless = {.name = "nameless file",
@@ -164,4 +173,5 @@ const struct handle_kind handle_nameless = {.name = "nameless file",
                                             .capture = capture_nameless,
                                             .open = open_nameless,
                                             .pack = pack_handle,
+                                            .fits = fits,
                                             .forget = forget};

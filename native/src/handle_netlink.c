@@ -76,6 +76,11 @@ static int get_all(struct kept_netlink *kept, int fd)
     return 0;
 }
 
+static bool is_known(int protocol)
+{
+    return protocol == NETLINK_ROUTE || protocol == NETLINK_SOCK_DIAG || protocol == NETLINK_KOBJECT_UEVENT;
+}
+
 static int check(const struct seen *seen, const struct kept_netlink *kept, int fd)
 {
     struct pollfd events = {.fd = fd, .events = POLLIN};
@@ -85,8 +90,7 @@ static int check(const struct seen *seen, const struct kept_netlink *kept, int f
     if (seen->move->sandbox->cell->host_net || !seen_is_of_cell(seen, fd)) {
         return seen_refuse(seen, "it is in a network namespace of its own, or the host's");
     }
-    if (kept->protocol != NETLINK_ROUTE && kept->protocol != NETLINK_SOCK_DIAG &&
-        kept->protocol != NETLINK_KOBJECT_UEVENT) {
+    if (!is_known(kept->protocol)) {
         return seen_refuse(seen, "netlink sockets of this protocol are not brought back");
     }
     if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &size) < 0 || size > 0) {
@@ -175,6 +179,8 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
 
     PACK(pack, kept->type);
     PACK(pack, kept->protocol);
+    pack_check(pack, is_known(kept->protocol) && (kept->type == SOCK_RAW || kept->type == SOCK_DGRAM),
+               "a socket that is none");
     pack_id(pack, &kept->uid);
     pack_id(pack, &kept->gid);
     pack_raw(pack, &kept->name, sizeof kept->name);

@@ -40,6 +40,11 @@ static bool is_captured(const struct image *image, pid_t pid)
     return false;
 }
 
+static bool leads_inside(const struct image *image, pid_t pid)
+{
+    return pid == 1 || pid == -1 || is_captured(image, pid);
+}
+
 static int capture_pidfd(const struct seen *seen, struct image_handle *handle)
 {
     pid_t *pid = handle->kept = handle_keep(sizeof *pid);
@@ -50,9 +55,7 @@ static int capture_pidfd(const struct seen *seen, struct image_handle *handle)
 
 static int complete(const struct seen *seen, struct image_handle *handle)
 {
-    const pid_t pid = *(const pid_t *)handle->kept;
-
-    return pid == 1 || pid == -1 || is_captured(seen->image, pid)
+    return leads_inside(seen->image, *(const pid_t *)handle->kept)
                ? 0
                : seen_refuse(seen, "the process that it leads to is not brought back");
 }
@@ -107,9 +110,15 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     PACK(pack, *pid);
 }
 
+static bool fits(const struct image *image, size_t handle)
+{
+    return leads_inside(image, *(const pid_t *)image->handles[handle].kept);
+}
+
 const struct handle_kind handle_pidfd = {.name = "pidfd",
                                          .is_it = is_it,
                                          .capture = capture_pidfd,
                                          .complete = complete,
                                          .open = open_pidfd,
-                                         .pack = pack_handle};
+                                         .pack = pack_handle,
+                                         .fits = fits};

@@ -246,6 +246,7 @@ static void pack_pipe(struct pack *pack, struct image_object *object)
     pack_id(pack, &pipe->uid);
     pack_id(pack, &pipe->gid);
     PACK(pack, pipe->capacity);
+    pack_check(pack, pipe->capacity > 0, "a pipe has no room");
     pack_bytes(pack, &pipe->bytes, &pipe->byte_count);
     PACK_LIST(pack, pipe->pieces, pipe->piece_count, pack_portion);
     for (size_t i = 0; i < pipe->piece_count; i++) {
@@ -253,8 +254,10 @@ static void pack_pipe(struct pack *pack, struct image_object *object)
         bytes += pack->failure ? 0 : pipe->pieces[i].length;
     }
     PACK(pack, pipe->is_fifo);
-    pack_tree(pack, &pipe->tree);
     pack_string(pack, &pipe->path);
+    if (pipe->path) {
+        pack_tree(pack, &pipe->tree);
+    }
 }
 
 const struct object_kind object_pipe = {.name = "pipe", .make = make, .pack = pack_pipe, .forget = pipe_free};
@@ -304,5 +307,14 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     pack_index(pack, object, pack->image->object_count, false);
 }
 
-const struct handle_kind handle_pipe = {
-    .name = "pipe", .is_it = is_it, .capture = capture_pipe, .open = open_pipe, .pack = pack_handle};
+static bool fits(const struct image *image, size_t handle)
+{
+    return object_is(image, *(const size_t *)image->handles[handle].kept, &object_pipe);
+}
+
+const struct handle_kind handle_pipe = {.name = "pipe",
+                                        .is_it = is_it,
+                                        .capture = capture_pipe,
+                                        .open = open_pipe,
+                                        .pack = pack_handle,
+                                        .fits = fits};

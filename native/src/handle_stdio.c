@@ -52,7 +52,7 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
 {
     struct kept_stdio *kept = pack_kept(pack, &handle->kept, sizeof *kept);
 
-    pack_text(pack, kept->process, sizeof kept->process);
+    pack_api_id(pack, kept->process, false);
     PACK(pack, kept->stream);
     pack_check(pack, kept->stream >= 0 && kept->stream < 3, "a stream that no command has");
 }

@@ -126,8 +126,9 @@ static int open_slave(const struct opening *opening, unsigned number, int flags)
 static int open_terminal(const struct opening *opening, const struct image_handle *handle)
 {
     const struct kept_terminal *kept = handle->kept;
-    const struct image_terminal *terminal = &opening->revival->image->terminals[kept->terminal];
-    int *master = &opening->revival->terminals[kept->terminal].master;
+    const size_t at = kept->side == SIDE_HUNG_UP ? 0 : kept->terminal;
+    const struct image_terminal *terminal = &opening->revival->image->terminals[at];
+    int *master = &opening->revival->terminals[at].master;
     int fd;
 
     switch (kept->side) {

@@ -400,6 +400,7 @@ static void pack_inode(struct pack *pack, uint64_t *inode)
         }
     }
     PACK(pack, number);
+    pack_check(pack, number <= pack->image->handle_count, "it names what is not there");
     *inode = pack->is_reading ? number : *inode;
 }
 
@@ -410,10 +411,16 @@ static void pack_name(struct pack *pack, struct unix_name *name)
     pack_raw(pack, &name->address, pack->failure ? 0 : name->size);
 }
 
+static bool is_name(const struct unix_name *name)
+{
+    return name->size <= sizeof(sa_family_t) || name->address.sun_family == AF_UNIX;
+}
+
 static void pack_piece(struct pack *pack, struct unix_piece *piece)
 {
     PACK(pack, piece->size);
     pack_name(pack, &piece->from);
+    pack_check(pack, is_name(&piece->from), "a name is of another family");
 }
 
 static void pack_pieces(struct pack *pack, struct kept_unix *kept)
@@ -440,6 +447,8 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     struct kept_unix *kept = pack_kept(pack, &handle->kept, sizeof *kept);
 
     PACK(pack, kept->type);
+    pack_check(pack, kept->type == SOCK_STREAM || kept->type == SOCK_DGRAM || kept->type == SOCK_SEQPACKET,
+               "a socket that is none");
     pack_id(pack, &kept->uid);
     pack_id(pack, &kept->gid);
     pack_inode(pack, &kept->inode);
@@ -458,17 +467,63 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     pack_raw(pack, &kept->send_timeout, sizeof kept->send_timeout);
     pack_raw(pack, &kept->receive_timeout, sizeof kept->receive_timeout);
     PACK(pack, kept->shut);
+    pack_check(pack, kept->shut <= (UNIX_RECEIVE_SHUT | UNIX_SEND_SHUT), "a socket that is none");
     PACK(pack, kept->was_reset);
     pack_pieces(pack, kept);
     PACK_LIST(pack, kept->waiting, kept->waiting_count, pack_inode);
     PACK(pack, kept->incoming);
     PACK(pack, kept->outgoing);
     PACK(pack, kept->has_file);
-    pack_tree(pack, &kept->tree);
     pack_string(pack, &kept->path);
+    if (kept->path) {
+        pack_tree(pack, &kept->tree);
+    }
     pack_index(pack, &kept->holder, pack->image->process_count, false);
     pack_index(pack, &kept->peer, pack->image->handle_count, true);
     PACK(pack, kept->waits);
+}
+
+static const struct kept_unix *kept_of(const struct image *image, size_t handle)
+{
+    return handle < image->handle_count && image->handles[handle].kind == &handle_unix
+               ? image->handles[handle].kept
+               : NULL;
+}
+
+/* Each that waits does so in the one it names, and is named by that once. */
+static bool are_waiting(const struct image *image, size_t listener)
+{
+    const struct kept_unix *kept = image->handles[listener].kept;
+
+    for (size_t i = 0; i < kept->waiting_count; i++) {
+        const struct kept_unix *client = kept_of(image, kept->waiting[i] - 1);
+        if (!client || !client->waits || client->peer != listener || client->type != kept->type) {
+            return false;
+        }
+    }
+    return kept->waiting_count <= image->handle_count;
+}
+
+/* Two that were made together name each other; a message's way leads to any that takes messages. */
+static bool fits(const struct image *image, size_t handle)
+{
+    const struct kept_unix *kept = image->handles[handle].kept, *peer = kept_of(image, kept->peer);
+
+    if (!is_name(&kept->name) || (kept->has_peer && !is_name(&kept->peer_name)) ||
+        kept->inode != handle + 1 || (kept->waiting_count > 0 && !kept->listens) ||
+        !are_waiting(image, handle)) {
+        return false;
+    }
+    if (kept->peer == SIZE_MAX) {
+        return !kept->waits;
+    }
+    if (!peer || peer->type != kept->type || kept->listens) {
+        return false;
+    }
+    if (kept->waits) {
+        return peer->listens && kept->type != SOCK_DGRAM;
+    }
+    return kept->credentials.pid == 0 ? kept->type == SOCK_DGRAM : peer->peer == handle && peer != kept;
 }
 
 const struct handle_kind handle_unix = {.name = "unix socket",
@@ -477,4 +532,5 @@ const struct handle_kind handle_unix = {.name = "unix socket",
                                         .complete = complete,
                                         .open = open_socket,
                                         .pack = pack_handle,
+                                        .fits = fits,
                                         .forget = forget};

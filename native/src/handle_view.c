@@ -1,5 +1,6 @@
 /* Files of /proc and /sys, and that of the generation: what they tell is told anew. */
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/vfs.h>
@@ -13,6 +14,25 @@ struct kept_view {
     off_t position;
 };
 
+static bool is_below(const char *path, const char *top)
+{
+    const size_t length = strlen(top);
+
+    return strncmp(path, top, length) == 0 && (path[length] == '/' || path[length] == '\0');
+}
+
+static bool is_generation(const char *path)
+{
+    return strcmp(path, "/" ROOT_HELD "/" ROOT_GENERATION) == 0;
+}
+
+/* Whoever opens another file might have to wait for it. */
+static bool is_view(const char *path)
+{
+    return strlen(path) < PATH_MAX && !strstr(path, "/../") &&
+           (is_below(path, "/proc") || is_below(path, "/sys") || is_generation(path));
+}
+
 static bool is_it(const struct seen *seen)
 {
     char link[64];
@@ -22,10 +42,9 @@ static bool is_it(const struct seen *seen)
     if (seen->description || statfs(link, &fs) < 0) {
         return false;
     }
-    return strncmp(seen->link, "/proc", 5) == 0 ? fs.f_type == PROC_SUPER_MAGIC
-           : strncmp(seen->link, "/sys", 4) == 0
-               ? fs.f_type == SYSFS_MAGIC
-               : strcmp(seen->link, "/" ROOT_HELD "/" ROOT_GENERATION) == 0 && fs.f_type == TMPFS_MAGIC;
+    return is_below(seen->link, "/proc")  ? fs.f_type == PROC_SUPER_MAGIC
+           : is_below(seen->link, "/sys") ? fs.f_type == SYSFS_MAGIC
+                                          : is_generation(seen->link) && fs.f_type == TMPFS_MAGIC;
 }
 
 static int capture_view(const struct seen *seen, struct image_handle *handle)
@@ -86,8 +105,9 @@ static void pack_handle(struct pack *pack, struct image_handle *handle)
     struct kept_view *kept = pack_kept(pack, &handle->kept, sizeof *kept);
 
     pack_string(pack, &kept->path);
-    pack_check(pack, kept->path != NULL, "a view has no name");
+    pack_check(pack, kept->path && is_view(kept->path), "a view that is none");
     PACK(pack, kept->position);
+    pack_check(pack, kept->position >= 0, "a position that is none");
 }
 
 const struct handle_kind handle_view = {.name = "view",

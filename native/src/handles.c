@@ -47,6 +47,11 @@ const struct object_kind *object_kind_of(const char *name)
     return NULL;
 }
 
+bool object_is(const struct image *image, size_t object, const struct object_kind *kind)
+{
+    return object < image->object_count && image->objects[object].kind == kind;
+}
+
 /* ---- for the kinds ---- */
 
 int seen_refuse(const struct seen *seen, const char *reason)

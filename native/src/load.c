@@ -52,7 +52,14 @@ static bool stands_well(const struct stored *stored)
             return false;
         }
     }
-    return stored->base ? stored->depth == stored->base->depth + 1 : stored->depth == 0;
+    for (size_t i = stored->process_count; i < stored->body_count; i++) {
+        if (stored->bodies[i].below != SIZE_MAX) {
+            return false;
+        }
+    }
+    return stored->base ? stored->depth == stored->base->depth + 1 &&
+                              memcmp(stored->base_sum, stored->base->sum, sizeof stored->base_sum) == 0
+                        : stored->depth == 0;
 }
 
 static struct stored *read_index(const struct format_file *file, char parent[ID_MAX + 1],
@@ -65,10 +72,11 @@ static struct stored *read_index(const struct format_file *file, char parent[ID_
         return NULL;
     }
     struct pack pack = {.is_reading = true, .at = data, .end = data + tail->index_bytes};
-    pack_check(&pack, tail->body_count <= tail->index_bytes, "its index is too short");
+    pack_check(&pack, tail->body_count <= BODIES_MAX && tail->body_count <= tail->index_bytes,
+               "its index is too short");
     struct stored *stored = pack.failure ? NULL : stored_new(file->id, tail->body_count, tail->process_count);
     if (stored) {
-        pack_text(&pack, parent, ID_MAX + 1);
+        pack_api_id(&pack, parent, true);
         stored_pack(&pack, stored, base);
         pack_check(&pack, pack.at == pack.end, "its index is too long");
         pack_check(&pack, stored->depth < CHAIN_DEPTH_MAX, "it stands on too many others");
@@ -79,6 +87,7 @@ static struct stored *read_index(const struct format_file *file, char parent[ID_
         damaged(file->id, pack.failure, err);
         return NULL;
     }
+    memcpy(stored->sum, tail->index_sum, sizeof stored->sum);
     stored->bytes = file->bytes;
     return stored;
 }
@@ -95,10 +104,7 @@ static struct stored *read_chain(const struct format_file *top, const char *dire
         if ((at->base = find_loaded(base))) {
             break;
         }
-        if (at->depth == 0 || format_open(&file, directory, base, err) < 0) {
-            if (at->depth == 0) {
-                damaged(at->id, "it stands on what it should not", err);
-            }
+        if (format_open(&file, directory, base, err) < 0) {
             stored_leave(first);
             return NULL;
         }
@@ -216,14 +222,21 @@ bool store_needs_room(const struct image *image)
 
 /* ---- pages ---- */
 
+/* An extent as it is in the file, and as it was. */
+struct unpacked {
+    uint8_t *raw, *pages;
+    struct found_extent what;
+    const uint8_t *whole; /* one of the two; NULL: nothing yet */
+};
+
 struct filling {
     struct image *image;
     const char *directory;
     const int *trees;
     struct format_file *files; /* those that have been opened */
     size_t file_count;
-    uint8_t *raw, *pages; /* an extent as it is in the file, and as it was */
-    size_t content;       /* the next one */
+    struct unpacked whole, part; /* the last one that was wanted whole, and of which pages were */
+    size_t content;              /* the next one */
     struct err *err;
 };
 
@@ -246,8 +259,15 @@ static const struct format_file *file_of(struct filling *this, const char *id)
     return file;
 }
 
-/* All its pages, of which some are meant. NULL with err. */
-static const uint8_t *read_extent(struct filling *this, const struct found_extent *found)
+static bool is_same(const struct found_extent *a, const struct found_extent *b)
+{
+    return a->extent.offset == b->extent.offset && a->extent.bytes == b->extent.bytes &&
+           a->extent.whole == b->extent.whole &&
+           memcmp(a->extent.sum, b->extent.sum, sizeof a->extent.sum) == 0 &&
+           strcmp(a->source, b->source) == 0;
+}
+
+static const uint8_t *unpack(struct filling *this, struct unpacked *into, const struct found_extent *found)
 {
     const struct extent *extent = &found->extent;
     const struct format_file *file = file_of(this, found->source);
@@ -256,24 +276,42 @@ static const uint8_t *read_extent(struct filling *this, const struct found_exten
     if (!file) {
         return NULL;
     }
-    const ssize_t got = RETRY_EINTR(pread(file->fd, this->raw, extent->bytes, (off_t)extent->offset));
+    const ssize_t got = RETRY_EINTR(pread(file->fd, into->raw, extent->bytes, (off_t)extent->offset));
     if (got < 0) {
         err_system(this->err, errno, "read image", "%s", file->id);
         return NULL;
     }
-    if ((size_t)got != extent->bytes || !format_is_sum(this->raw, extent->bytes, extent->sum)) {
+    if ((size_t)got != extent->bytes || !format_is_sum(into->raw, extent->bytes, extent->sum)) {
         damaged(file->id, "pages of it are not what was written", this->err);
         return NULL;
     }
     if (extent->bytes == whole) {
-        return this->raw;
+        return into->raw;
     }
-    const size_t size = ZSTD_decompress(this->pages, EXTENT_BYTES, this->raw, extent->bytes);
+    const size_t size = ZSTD_decompress(into->pages, EXTENT_BYTES, into->raw, extent->bytes);
     if (ZSTD_isError(size) || size != whole) {
         damaged(file->id, "pages of it cannot be unpacked", this->err);
         return NULL;
     }
-    return this->pages;
+    return into->pages;
+}
+
+/* All its pages, of which some are meant. What a newer image has written between them makes many parts of an extent: it is
+ * read once. NULL with err. */
+static const uint8_t *read_extent(struct filling *this, const struct found_extent *found)
+{
+    struct unpacked *into = found->extent.count < found->extent.whole ? &this->part : &this->whole;
+
+    if (!into->whole || !is_same(&into->what, found)) {
+        into->whole = unpack(this, into, found);
+        into->what = *found;
+    }
+    return into->whole;
+}
+
+static struct unpacked room_for_extent(void)
+{
+    return (struct unpacked){.raw = handle_keep(EXTENT_BYTES), .pages = handle_keep(EXTENT_BYTES)};
 }
 
 /* ---- memory ---- */
@@ -478,8 +516,8 @@ int store_fill(struct image *image, const char *directory, const int *trees, str
     struct filling this = {.image = image,
                            .directory = directory,
                            .trees = trees,
-                           .raw = handle_keep(EXTENT_BYTES),
-                           .pages = handle_keep(EXTENT_BYTES),
+                           .whole = room_for_extent(),
+                           .part = room_for_extent(),
                            .err = err};
     int result = fill_contents(&this);
 
@@ -492,7 +530,9 @@ int store_fill(struct image *image, const char *directory, const int *trees, str
         fd_close(&this.files[i].fd);
     }
     free(this.files);
-    free(this.raw);
-    free(this.pages);
+    free(this.whole.raw);
+    free(this.whole.pages);
+    free(this.part.raw);
+    free(this.part.pages);
     return result;
 }

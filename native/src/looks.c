@@ -7,6 +7,8 @@
 #include "error.h"
 #include "fd.h"
 
+#define NSEC_PER_SEC 1000000000L
+
 static bool is_of_overlay(const char *name)
 {
     static const char prefix[] = "trusted.overlay.";
@@ -72,7 +74,7 @@ int looks_set(const struct looks *looks, int fd)
 static void pack_attribute(struct pack *pack, struct attribute *attribute)
 {
     pack_string(pack, &attribute->name);
-    pack_check(pack, attribute->name != NULL, "an attribute has no name");
+    pack_check(pack, attribute->name && !is_of_overlay(attribute->name), "an attribute has no name");
     pack_bytes(pack, &attribute->value, &attribute->size);
 }
 
@@ -85,6 +87,8 @@ void looks_pack(struct pack *pack, struct looks *looks)
     for (int i = 0; i < 2; i++) {
         PACK(pack, looks->times[i].tv_sec);
         PACK(pack, looks->times[i].tv_nsec);
+        pack_check(pack, looks->times[i].tv_nsec >= 0 && looks->times[i].tv_nsec < NSEC_PER_SEC,
+                   "a time is none");
     }
     PACK_LIST(pack, looks->attributes, looks->attribute_count, pack_attribute);
 }

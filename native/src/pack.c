@@ -7,6 +7,9 @@
 
 #define PAGE_BYTES 4096u
 #define TASK_END 0x7ffffffff000ULL
+/* So many bytes of memory for each that is read, and as many more for anything. */
+#define GROWTH 32u
+#define GROWTH_FREE (1u << 20)
 
 void pack_free(struct pack *pack)
 {
@@ -34,9 +37,13 @@ static uint64_t read_varint(struct pack *pack)
 
     for (unsigned shift = 0; pack->at < pack->end && shift < 64; shift += 7) {
         const uint8_t byte = *pack->at++;
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80) {
-            return value;
+        const uint64_t bits = byte & 0x7f;
+        pack->read++;
+        value |= bits << shift;
+        if (byte < 0x80) { /* one way to write each number */
+            const bool is_one = bits << shift >> shift == bits && (byte > 0 || shift == 0);
+            pack_check(pack, is_one, "a number is written as none is");
+            return is_one ? value : 0;
         }
     }
     pack_check(pack, false, "a number has no end");
@@ -80,6 +87,7 @@ void pack_raw(struct pack *pack, void *data, size_t size)
     }
     memcpy(data, pack->at, size);
     pack->at += size;
+    pack->read += size;
 }
 
 void pack_text(struct pack *pack, char *text, size_t room)
@@ -96,6 +104,12 @@ void pack_text(struct pack *pack, char *text, size_t room)
         text[length] = '\0';
         pack_check(pack, strlen(text) == length, "a text has a NUL in it");
     }
+}
+
+void pack_api_id(struct pack *pack, char id[ID_MAX + 1], bool or_none)
+{
+    pack_text(pack, id, ID_MAX + 1);
+    pack_check(pack, pack->failure || is_id(id) || (or_none && !id[0]), "an id is none");
 }
 
 static void *made(size_t size)
@@ -135,17 +149,67 @@ void pack_string(struct pack *pack, char **text)
 
 /* ---- structures ---- */
 
-/* Each item takes a byte or more. */
+/* Room for one more; doubled, as lists are that are added to elsewhere. */
+static void *grown(void *list, size_t count, size_t size)
+{
+    if (count == 0 || (count & (count - 1)) != 0) { /* there is room for one from the beginning */
+        return list;
+    }
+    list = realloc(list, 2 * count * size);
+    if (!list) {
+        die("out of memory");
+    }
+    memset((char *)list + count * size, 0, count * size);
+    return list;
+}
+
+static void read_list(struct pack *pack, void **list, size_t *count, size_t size, pack_each *each)
+{
+    const size_t wanted = *count;
+
+    pack_check(pack, wanted <= bytes_left(pack), "a list is too long");
+    *list = made(size);
+    for (*count = 0; *count < wanted && !pack->failure;) {
+        *list = grown(*list, *count, size);
+        pack->room += size;
+        each(pack, (char *)*list + (*count)++ * size);
+        pack_check(pack, pack->room / GROWTH <= pack->read + GROWTH_FREE / GROWTH,
+                   "it says much in few bytes");
+    }
+}
+
 void pack_list(struct pack *pack, void **list, size_t *count, size_t size, pack_each *each)
 {
     PACK(pack, *count);
     if (pack->is_reading) {
-        pack_check(pack, *count <= bytes_left(pack), "a list is too long");
-        *count = pack->failure ? 0 : *count;
-        *list = made((*count + 1) * size);
+        read_list(pack, list, count, size, each);
+        return;
     }
     for (size_t i = 0; i < *count; i++) {
         each(pack, (char *)*list + i * size);
+    }
+}
+
+void pack_count(struct pack *pack, void **list, size_t *count, size_t size, size_t least)
+{
+    PACK(pack, *count);
+    if (pack->is_reading) {
+        pack_check(pack, *count <= bytes_left(pack) / least, "a list is too long");
+        *count = pack->failure ? 0 : *count;
+        *list = made((*count + 1) * size);
+    }
+}
+
+void pack_items(struct pack *pack, void *list, size_t *count, size_t size, pack_each *each)
+{
+    const size_t wanted = *count;
+
+    for (size_t i = 0; i < wanted; i++) {
+        if (pack->failure) {
+            *count = pack->is_reading ? i : wanted;
+            return;
+        }
+        each(pack, (char *)list + i * size);
     }
 }
 
@@ -161,8 +225,8 @@ void pack_ranges(struct pack *pack, struct ranges *ranges)
         PACK(pack, gap);
         PACK(pack, pages);
         pack_check(pack,
-                   pages > 0 && gap <= TASK_END / PAGE_BYTES && pages <= TASK_END / PAGE_BYTES &&
-                       at + (gap + pages) * PAGE_BYTES <= TASK_END,
+                   pages > 0 && (gap > 0 || i == 0) && gap <= TASK_END / PAGE_BYTES &&
+                       pages <= TASK_END / PAGE_BYTES && at + (gap + pages) * PAGE_BYTES <= TASK_END,
                    "pages lie outside of memory");
         if (pack->is_reading && !pack->failure) {
             ranges_append(ranges, at + gap * PAGE_BYTES, at + (gap + pages) * PAGE_BYTES);
@@ -176,7 +240,7 @@ void pack_id(struct pack *pack, uint32_t *id)
     uint32_t inside = *id - engine.uid_base;
 
     PACK(pack, inside);
-    pack_check(pack, !pack->is_reading || inside < ID_RANGE, "an id is not one of the sandbox's");
+    pack_check(pack, inside < ID_RANGE, "an id is not one of the sandbox's");
     *id = inside + engine.uid_base;
 }
 

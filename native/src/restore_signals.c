@@ -134,7 +134,7 @@ static int first_end(const struct image_timer *timer, struct itimerspec *setting
         timer->clock == CLOCK_THREAD_CPUTIME_ID || clock_gettime(timer->clock, &now) < 0) {
         return 0;
     }
-    int64_t at = nsec_of(&now) + nsec_of(&timer->left.it_value) - nsec_of(&timer->left.it_interval);
+    int64_t at = nsec_of(&now) - (nsec_of(&timer->left.it_interval) - nsec_of(&timer->left.it_value));
     if (at <= 0) {
         return 0;
     }

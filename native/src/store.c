@@ -359,6 +359,7 @@ static int put_end(struct storing *this)
     tail.index_at = this->at;
     tail.index_bytes = index.out.len;
     format_sum(index.out.data, index.out.len, tail.index_sum);
+    memcpy(stored->sum, tail.index_sum, sizeof stored->sum);
     result = result < 0 ? result : put(this, index.out.data, index.out.len);
     format_seal(&tail);
     result = result < 0 ? result : put(this, &tail, sizeof tail);

@@ -195,7 +195,8 @@ struct packing {
 
 static bool is_sound(const struct packing *packing, const struct extent *extent)
 {
-    return extent->count > 0 && extent->whole <= EXTENT_PAGES && extent->skip <= extent->whole &&
+    return extent->offset <= INT64_MAX - (uint64_t)EXTENT_PAGES * PAGE_BYTES && extent->count > 0 &&
+           extent->whole <= EXTENT_PAGES && extent->skip <= extent->whole &&
            extent->count <= extent->whole - extent->skip && extent->page <= LAST_PAGE - extent->count &&
            extent->bytes <= extent->whole * PAGE_BYTES && extent->source < packing->stored->source_count;
 }
@@ -244,7 +245,7 @@ static void pack_body(struct pack *pack, struct stored *stored, struct body *bod
     size_t count = body->count;
 
     PACK(pack, count);
-    PACK(pack, body->below);
+    pack_index(pack, &body->below, BODIES_MAX, true);
     for (size_t i = 0; i < count && !pack->failure; i++) {
         struct extent extent = pack->is_reading ? (struct extent){0} : body->extents[i];
         pack_extent(&packing, &extent);
@@ -256,18 +257,32 @@ static void pack_body(struct pack *pack, struct stored *stored, struct body *bod
 
 static void pack_source(struct pack *pack, char (*source)[ID_MAX + 1])
 {
-    pack_text(pack, *source, sizeof *source);
+    pack_api_id(pack, *source, false);
+}
+
+/* By what it says, not by its name alone: another may have come to have that. */
+static void pack_base(struct pack *pack, struct stored *stored, char base[ID_MAX + 1])
+{
+    if (!pack->is_reading && stored->base) {
+        memcpy(stored->base_sum, stored->base->sum, sizeof stored->base_sum);
+    }
+    pack_api_id(pack, base, true);
+    PACK(pack, stored->depth);
+    pack_check(pack, (stored->depth > 0) == (base[0] != '\0'), "it stands on what it should not");
+    if (base[0]) {
+        pack_raw(pack, stored->base_sum, sizeof stored->base_sum);
+    }
 }
 
 void stored_pack(struct pack *pack, struct stored *stored, char base[ID_MAX + 1])
 {
-    pack_text(pack, base, ID_MAX + 1);
-    PACK(pack, stored->depth);
+    pack_base(pack, stored, base);
     if (pack->is_reading) {
         free(stored->sources);
     }
     PACK_LIST(pack, stored->sources, stored->source_count, pack_source);
-    pack_check(pack, stored->source_count > 0, "it has no file");
+    pack_check(pack, stored->source_count > 0 && strcmp(stored->sources[0], stored->id) == 0,
+               "it is another image's");
     for (size_t i = 0; i < stored->process_count; i++) {
         PACK(pack, stored->pids[i]);
     }

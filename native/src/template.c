@@ -50,6 +50,18 @@ static bool is_free(const struct memory *memory, uint64_t start, uint64_t end)
     return true;
 }
 
+/* The first place from there on; areas are ascending. */
+static uint64_t next_place(const struct memory *memory, uint64_t at)
+{
+    for (size_t i = 0; memory && i < memory->area_count; i++) {
+        const struct area *area = &memory->areas[i];
+        if (area->start < at + INJECT_AREA_BYTES + KERNEL_BYTES && at < area->end) {
+            at = LOWEST + (area->end - LOWEST + STEP - 1) / STEP * STEP;
+        }
+    }
+    return at;
+}
+
 bool template_place_is_free(const struct memory *memory, uint64_t at)
 {
     return is_free(memory, at, at + INJECT_AREA_BYTES + KERNEL_BYTES);
@@ -61,7 +73,7 @@ uint64_t template_find_place(const struct memory *memory, const struct memory *o
     uint64_t at = LOWEST;
 
     while (!template_place_is_free(memory, at) || !template_place_is_free(other, at)) {
-        at += STEP;
+        at = next_place(other, next_place(memory, at));
     }
     return at;
 }

@@ -1,6 +1,6 @@
 /**
  * Thousands of states of one busy sandbox, with little memory to keep them in: each can be gone back to, memory stays bounded, and the disk
- * grows by what has changed. `DELTABOX_TEST_CHECKPOINTS` says how many.
+ * grows by what has changed. `DELTABOX_TEST_STATES` says how many.
  */
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
@@ -11,7 +11,7 @@ import { Churn } from './support/churn.js'
 import { random } from './support/random.js'
 import { useDaemon } from './support/use-daemon.js'
 
-const COUNT = Number(process.env.DELTABOX_TEST_CHECKPOINTS ?? '60')
+const COUNT = Number(process.env.DELTABOX_TEST_STATES ?? '60')
 const POOL_BYTES = 64 << 20
 /** The engine itself, what the live sandbox stands on, and what is being written or read. */
 const BEYOND_BYTES = 160 << 20
