@@ -1,7 +1,7 @@
 /** Starting and ending engine programs. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { open, readFile } from 'node:fs/promises'
+import { open, readFile, readlink } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 
@@ -94,6 +94,12 @@ export async function startTicks(pid: number): Promise<number | undefined> {
   // The command's name may hold spaces and parentheses: fields are counted from the last one.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return fields[0] === 'Z' ? undefined : Number(fields[19])
+}
+
+/** Whether that file, which may be removed by now, is where the process's diagnostics go. */
+export async function isLoggingTo(pid: number, logPath: string): Promise<boolean> {
+  const target = await readlink(`/proc/${pid}/fd/2`).catch(() => '')
+  return target === logPath || target === `${logPath} (deleted)`
 }
 
 /** Kills what is left of an engine; with it goes everything it runs. */

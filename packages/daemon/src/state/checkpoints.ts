@@ -114,9 +114,9 @@ export function removeUnneededOf(state: State, sandbox: string): number {
 }
 
 /** Only what is durable is there after a power cut. */
-function stateOf(row: CheckpointRow, image: ImageRow | undefined): CheckpointState {
+function stateOf(state: State, row: CheckpointRow, image: ImageRow | undefined): CheckpointState {
   if (image?.state === 'failed' || image?.state === 'lost') return 'failed'
-  if (row.durable) return 'durable'
+  if (row.durable && !state.upkeep.isUntold(row.id)) return 'durable'
   return image?.state === 'pending' ? 'pending' : 'ready'
 }
 
@@ -132,7 +132,7 @@ export function infoOf(state: State, row: CheckpointRow): CheckpointInfo {
     blockingMs: row.blockingUsec / 1000,
     processes: row.processes,
     lost: state.images.isThere(row.image) ? 0 : row.processes,
-    state: stateOf(row, image),
+    state: stateOf(state, row, image),
     ...(image?.reason ? { reason: image.reason } : {}),
     inMemory: image?.inMemory === true,
     imageBytes: image?.diskBytes ?? null,

@@ -8,7 +8,14 @@ import type { Config } from '../config.js'
 import type { LayerStore } from '../deltafs/layer-store.js'
 import { removeTree } from '../deltafs/remove-tree.js'
 import { EngineClient, type EngineListener, EngineLostError } from '../engine/client.js'
-import { engineEnded, IdsTakenError, killEngine, launchEngine, startTicks } from '../engine/launch.js'
+import {
+  engineEnded,
+  IdsTakenError,
+  isLoggingTo,
+  killEngine,
+  launchEngine,
+  startTicks,
+} from '../engine/launch.js'
 import type { Hello } from '../engine/messages.js'
 import type { Paths } from './data-dir.js'
 import type { FamilyRow } from './family-table.js'
@@ -99,6 +106,10 @@ export class Families {
     return path.join(this.#paths.runDir, `e-${id}.sock`)
   }
 
+  #logPath(id: string): string {
+    return path.join(this.directory(id), 'engine.log')
+  }
+
   /** A family without a sandbox, for one that is about to be made. */
   async take(): Promise<Family> {
     const waiting = this.#spare
@@ -152,7 +163,7 @@ export class Families {
         program: enginePath,
         socketPath: this.socket(id),
         uidBase: firstUid(slot),
-        logPath: path.join(this.directory(id), 'engine.log'),
+        logPath: this.#logPath(id),
       })
       const { family } = await this.#connect(id)
       this.#log.debug({ engine: id, pid: family.pid }, 'engine started')
@@ -309,9 +320,10 @@ export class Families {
   }
 
   async #kill(row: FamilyRow): Promise<void> {
-    if (row.pid !== null && row.startTicks !== null) {
-      await killEngine({ pid: row.pid, startTicks: row.startTicks })
-    }
+    if (row.pid === null || row.startTicks === null) return
+    // That of the directory this one was copied from is none of ours.
+    if (!(await isLoggingTo(row.pid, this.#logPath(row.id)))) return
+    await killEngine({ pid: row.pid, startTicks: row.startTicks })
   }
 
   /** An engine that no record names, of a data directory that is no more: it would run on for ever. */

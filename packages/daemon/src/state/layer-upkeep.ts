@@ -18,6 +18,8 @@ export class LayerUpkeep {
   readonly #unrecorded = new Set<string>()
   /** Images whose files the disk may not have yet. */
   readonly #unsynced = new Set<string>()
+  /** Checkpoints of which it is just being noted that they are durable. */
+  readonly #untold = new Set<string>()
   readonly #pause = new Pause()
   #recording: Promise<void> | undefined
   #again = false
@@ -98,18 +100,29 @@ export class LayerUpkeep {
       }
       if (this.#stopped) return
       for (const id of images) this.#unsynced.delete(id)
-      this.#tellDurable()
+      await this.#tellDurable()
     }
   }
 
-  /** Whatever is on disk with all it stands on. */
-  #tellDurable(): void {
-    const { store, events } = this.#state
-    for (const row of store.checkpoints.volatile()) {
-      if (!this.#isOnDisk(row)) continue
-      store.checkpoints.setDurable(row.id)
-      events.emit({ type: 'checkpoint.durable', sandbox: row.sandbox, checkpoint: row.id })
+  /** Whatever is on disk with all it stands on; told once the disk has that too. */
+  async #tellDurable(): Promise<void> {
+    const { config, store, events } = this.#state
+    const rows = store.checkpoints.volatile().filter((row) => this.#isOnDisk(row))
+    if (rows.length === 0) return
+    for (const { id } of rows) this.#untold.add(id)
+    store.transaction(() => {
+      for (const { id } of rows) store.checkpoints.setDurable(id)
+    })
+    if (config.sync) await store.sync()
+    for (const { id, sandbox } of rows) {
+      this.#untold.delete(id)
+      if (store.checkpoints.get(id)) events.emit({ type: 'checkpoint.durable', sandbox, checkpoint: id })
     }
+  }
+
+  /** The disk may not have it yet that the checkpoint is on it. */
+  isUntold(checkpoint: string): boolean {
+    return this.#untold.has(checkpoint)
   }
 
   #isOnDisk({ image, layer }: CheckpointRow): boolean {
