@@ -2,7 +2,6 @@
  * The power goes at some moment: what the disk has then, as it is, is what the next daemon finds. The disk is a file that is cloned in an instant,
  * with what its file system has written to it by then and nothing of what the kernel still keeps to itself.
  */
-import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -11,48 +10,30 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { TestDaemon } from '../e2e/support/daemon.js'
 import { enginesOf } from '../e2e/support/engines.js'
 import { Churn } from './support/churn.js'
+import { LoopDisks, run } from './support/loop-disks.js'
 import { random } from './support/random.js'
 
 const CUTS = Number(process.env.DELTABOX_TEST_CUTS ?? '4')
 const SEED = Number(process.env.DELTABOX_TEST_SEED ?? Date.now() % 1_000_000)
 const LONGEST_MS = 900
 
-const run = (program: string, ...args: string[]): string =>
-  execFileSync(program, args, { encoding: 'utf8', env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
-
 let daemon: TestDaemon
 let after: TestDaemon | undefined
-const mounted: string[] = []
+const disks = new LoopDisks()
 
 const at = (...names: string[]): string => path.join(daemon.directory, ...names)
 
-function mount(image: string, directory: string, ...options: string[]): void {
-  mkdirSync(directory, { recursive: true })
-  run('mount', '-o', ['loop', ...options].join(), image, directory)
-  mounted.push(directory)
-}
-
-function unmount(directory: string): void {
-  run('umount', directory)
-  mounted.splice(mounted.indexOf(directory), 1)
-}
-
 beforeAll(() => {
   daemon = new TestDaemon()
-  run('truncate', '-s', '8G', at('outer.img'))
-  run('mkfs.xfs', '-q', '-m', 'reflink=1', at('outer.img'))
-  mount(at('outer.img'), at('outer'))
-  run('truncate', '-s', '4G', at('outer/inner.img'))
-  run('mkfs.xfs', '-q', at('outer/inner.img'))
-  mount(at('outer/inner.img'), at('disk'))
+  disks.make(at('outer.img'), '8G', at('outer'))
+  disks.make(at('outer/inner.img'), '4G', at('disk'))
   mkdirSync(at('disk/data'))
   daemon.env.DELTABOX_DATA = at('disk/data')
 })
 
 afterAll(async () => {
   for (const one of [after, daemon]) if (one) await end(one)
-  // The kernel takes its time to let go of what killed engines had mounted.
-  for (const directory of mounted.reverse()) run('umount', '--lazy', directory)
+  disks.unmountAll()
   run('rm', '-rf', daemon.directory)
 })
 
@@ -122,7 +103,7 @@ async function verify(
   removed: ReadonlySet<string>,
 ): Promise<number> {
   const disk = at(name)
-  mount(cut.image, disk, 'nouuid')
+  disks.mount(cut.image, disk, 'nouuid')
   const client = await startOn(disk)
   const { roots } = (await (after as TestDaemon).get('/v1/tree')).json as { roots: { children: Node[] }[] }
   const there = roots.flatMap(({ children }) => idsIn(children))
@@ -142,7 +123,7 @@ async function verify(
   expect(names.filter((file) => file.endsWith('.part'))).toEqual([])
   await end(after as TestDaemon)
   after = undefined
-  unmount(disk)
+  disks.unmount(disk)
   return there.length
 }
 
