@@ -177,6 +177,37 @@ describe('rm', () => {
   })
 })
 
+describe('prune and retention', () => {
+  it('remove what no rule keeps, and say what that freed', () => {
+    text('create', '--name', 'long')
+    const ids = ['a', 'b', 'c', 'd'].map((name) => {
+      sh('long', `echo ${name} > /srv/f`)
+      return text('checkpoint', 'long').trim()
+    })
+    const [first = '', second = '', third = ''] = ids
+    const freed = /\nwould free \d+\.\d MiB of files, \d+\.\d MiB of memory, \d+\.\d MiB of images on disk\n$/
+    const tried = text('prune', '--keep-last', '2', '--dry-run', 'long')
+    expect(tried).toMatch(freed)
+    expect(tried.replace(freed, '')).toBe(
+      `would remove ${first}\nwould remove ${second}\nwould remove 2 checkpoints, 2 kept`,
+    )
+    expect(json('prune', '--keep-last', '1', '--keep', second, '--keep', first, 'long')).toEqual({
+      ...{ removed: [third], kept: 3 },
+      freedBytes: { files: expect.any(Number), memory: 0, disk: 0 },
+    })
+    expect(text('prune', '--keep-newer-than', '2h', '--family', 'long')).toContain(
+      'removed 0 checkpoints, 3 kept\nfreed ',
+    )
+    expect(text('retention', 'long')).toBe('keeps every checkpoint\n')
+    expect(text('retention', '--keep-last', '2', '--keep-newer-than', '0.5s', 'long')).toBe(
+      'keeps the last 2, what is newer than 0.5 seconds, what has a label\n',
+    )
+    expect(json('retention', 'long')).toEqual({ retention: { keepLast: 2, keepNewerThanMs: 500 } })
+    expect(json('retention', '--none', 'long')).toEqual({ retention: null })
+    text('rm', '--checkpoints', 'long')
+  })
+})
+
 describe('errors', () => {
   it.each([
     [['checkpoint', 'nobody'], 'sandbox_not_found'],
@@ -185,6 +216,10 @@ describe('errors', () => {
     [['promote', 'nobody', 'box'], 'sandbox_not_found'],
     [['promote', 'box', 'box'], 'invalid_request'],
     [['fork', '-n', '1000', 'box'], 'invalid_request'],
+    [['prune', 'box'], 'invalid_request'],
+    [['prune', '--no-keep-labelled', 'box'], 'invalid_request'],
+    [['prune', '--keep', 'cp-aaaaaaaaaa', 'box'], 'checkpoint_not_found'],
+    [['retention', '--none', '--keep-last', '1', 'box'], 'invalid_request'],
     [['diff', 'box', 'nobody'], 'sandbox_not_found'],
     [['diff', 'base', 'base'], 'invalid_request'],
     [['tree', 'nobody'], 'sandbox_not_found'],

@@ -12,7 +12,8 @@ export function collectEnv(value: string, sofar: Env = {}): Env {
   return content === undefined ? sofar : { ...sofar, [name]: content }
 }
 
-function collect(value: string, sofar: readonly string[] = []): string[] {
+/** Of an option that is given several times. */
+export function collect(value: string, sofar: readonly string[] = []): string[] {
   return [...sofar, value]
 }
 

@@ -36,6 +36,10 @@ export function warnOfLost(checkpoint: string, lost: number): void {
   )
 }
 
+export function mib(bytes: number): string {
+  return `${(bytes / 1024 ** 2).toFixed(1)} MiB`
+}
+
 export function gib(bytes: number): string {
   return `${(bytes / 1024 ** 3).toFixed(1)} GiB`
 }

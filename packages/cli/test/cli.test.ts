@@ -2,12 +2,14 @@ import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { Command } from 'commander'
 import { afterAll, describe, expect, it } from 'vitest'
 import { exitStatusOf } from '../src/attach.js'
 import { commandTable } from '../src/command-table.js'
 import { drawTree } from '../src/commands/tree.js'
 import { checkName, copy, type End, type Node } from '../src/copy/copy.js'
 import { hostEnd } from '../src/copy/host-end.js'
+import { addKeepOptions, duration, toKeepRules } from '../src/keep-options.js'
 import { collectEnv } from '../src/options.js'
 import { table } from '../src/report.js'
 import { parseSandboxPath } from '../src/sandbox-path.js'
@@ -52,6 +54,44 @@ describe('options', () => {
     >((sofar, value) => collectEnv(value, sofar), {})
     expect(env).toEqual({ A: '1', B: 'x=y', DELTABOX_TEST_VALUE: 'here' })
     expect(() => collectEnv('=x')).toThrow('K=V')
+  })
+})
+
+describe('durations', () => {
+  it.each([
+    ['90s', 90_000],
+    ['30m', 1_800_000],
+    ['2h', 7_200_000],
+    ['7d', 604_800_000],
+    ['1.5s', 1500],
+    ['250ms', 250],
+  ])('%s', (text, ms) => {
+    expect(duration(text)).toBe(ms)
+  })
+
+  it.each(['2', 'h', '-1h', '2 h', '2w', ''])('%j is none', (text) => {
+    expect(() => duration(text)).toThrow('90s, 30m, 2h or 7d')
+  })
+})
+
+describe('rules of what to keep', () => {
+  it.each([
+    [[], {}],
+    [
+      ['--keep-last', '0', '--keep-newer-than', '2h', '--no-keep-labelled'],
+      { keepLast: 0, keepNewerThanMs: 7_200_000, keepLabelled: false },
+    ],
+    [['--keep', 'cp-a', '--keep', 'cp-b'], { keep: ['cp-a', 'cp-b'] }],
+  ])('%j', (args, rules) => {
+    const command = addKeepOptions(new Command()).parse(args, { from: 'user' })
+    expect(toKeepRules(command.opts())).toEqual(rules)
+  })
+
+  it.each(['-1', '1.5', 'x'])('%j is no number of checkpoints', (value) => {
+    const command = addKeepOptions(new Command())
+      .exitOverride()
+      .configureOutput({ writeErr: () => undefined })
+    expect(() => command.parse([`--keep-last=${value}`], { from: 'user' })).toThrow('whole number')
   })
 })
 

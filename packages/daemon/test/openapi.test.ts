@@ -53,6 +53,7 @@ describe('/openapi.json', () => {
       'get /v1/sandboxes/{sandbox}/files/content',
       'get /v1/sandboxes/{sandbox}/files/list',
       'get /v1/sandboxes/{sandbox}/files/stat',
+      'get /v1/sandboxes/{sandbox}/retention',
       'get /v1/sandboxes/{sandbox}/stats',
       'get /v1/tree',
       'patch /v1/checkpoints/{checkpoint}',
@@ -70,9 +71,11 @@ describe('/openapi.json', () => {
       'post /v1/sandboxes/{sandbox}/files/symlink',
       'post /v1/sandboxes/{sandbox}/fork',
       'post /v1/sandboxes/{sandbox}/promote',
+      'post /v1/sandboxes/{sandbox}/prune',
       'post /v1/sandboxes/{sandbox}/rollback',
       'post /v1/shutdown',
       'put /v1/sandboxes/{sandbox}/files/content',
+      'put /v1/sandboxes/{sandbox}/retention',
     ])
   })
 

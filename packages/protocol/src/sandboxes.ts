@@ -1,4 +1,5 @@
 import { type Static, Type } from 'typebox'
+import { RetentionRules } from './retention.js'
 
 /** Letters, digits, dot, dash and underscore. What means something else is no name: ids and `base`. */
 export const SandboxName = Type.String({ pattern: '^(?!sb-|cp-|base$)[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' })
@@ -60,6 +61,7 @@ export const SandboxInfo = Type.Object({
     description:
       'The id of the one it stands on: last taken, rolled back to or forked from. null: on its base.',
   }),
+  retention: Type.Optional(RetentionRules),
   createdAt: Type.String({ description: 'ISO 8601.' }),
 })
 export type SandboxInfo = Static<typeof SandboxInfo>

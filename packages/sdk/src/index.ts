@@ -10,7 +10,9 @@ export type {
   FileEntry,
   FileStat,
   ProcessInfo,
+  Pruned,
   RemovedSandbox,
+  RetentionRules,
   RolledBack,
   SandboxInfo,
   SandboxNode,
@@ -36,6 +38,7 @@ export { doctor } from './doctor.js'
 export { Files, type WriteData, type WriteOptions } from './files.js'
 export type { ForkOptions } from './fork.js'
 export type { PromoteOptions, Promotion } from './promote.js'
+export type { KeepRules, PruneOptions } from './prune.js'
 export { type CreateOptions, type KillOptions, Sandbox } from './sandbox.js'
 export { Shell, type ShellOptions, type ShellResult, type ShellRunOptions } from './shell.js'
 export { parseSize } from './size.js'

@@ -7,6 +7,7 @@ import type {
   CheckpointList,
   CreatedSandbox,
   FileChange,
+  Pruned,
   RemovedSandbox,
   RolledBack,
   SandboxInfo,
@@ -23,6 +24,7 @@ import { compare, idOf, type StateReference } from './compare.js'
 import { Files } from './files.js'
 import { type ForkOptions, fork } from './fork.js'
 import { type PromoteOptions, type Promotion, promote } from './promote.js'
+import { type KeepRules, type PruneOptions, prune, setRetention } from './prune.js'
 import { dryRun, transaction } from './put-back.js'
 import { openShell, type Shell, type ShellOptions } from './shell.js'
 import { parseSize } from './size.js'
@@ -222,6 +224,21 @@ export class Sandbox {
     const done = await promote(this.#client, this.#path, idOf(fork), options)
     this.#info = { ...this.#info, checkpoint: done.checkpoint }
     return done
+  }
+
+  /**
+   * Removes the checkpoints taken of it, or of its family, that no rule keeps and no sandbox stands on. What others need of
+   * them stays.
+   */
+  prune(options: PruneOptions): Promise<Pruned> {
+    return prune(this.#client, this.#path, options)
+  }
+
+  /** Rules that are applied by themselves from now on to the checkpoints taken of it; null takes them away. */
+  async setRetention(rules: KeepRules | null, options: CallOptions = {}): Promise<void> {
+    const set = await setRetention(this.#client, this.#path, rules, options)
+    const { retention: _before, ...info } = this.#info
+    this.#info = { ...info, ...(set && { retention: set }) }
   }
 
   /** What is different in its files from an earlier state. Default: from the base of its family's first sandbox. */

@@ -121,6 +121,33 @@ describe('a promotion', () => {
   })
 })
 
+describe('pruning', () => {
+  it('takes checkpoints for their ids, and the rules that stay are part of what is known of the sandbox', async () => {
+    const asked: string[] = []
+    const pruned = { removed: ['cp-2'], kept: 1, freedBytes: { files: 1, memory: 2, disk: 3 } }
+    const replies: Record<string, unknown> = {
+      ...box,
+      'GET /v1/checkpoints/cp-1': point,
+      'POST /v1/sandboxes/sb-1/prune': pruned,
+      'PUT /v1/sandboxes/sb-1/retention': { retention: { keep: ['cp-1'] } },
+    }
+    const client = await serve(replies, asked)
+    const parent = await Sandbox.connect('sb-1', { client })
+    const kept = await Sandbox.getCheckpoint('cp-1', { client })
+    expect(await parent.prune({ keepLast: 2, keep: [kept, 'cp-3'], family: true })).toEqual(pruned)
+    await parent.setRetention({ keep: [kept] })
+    expect(parent.info.retention).toEqual({ keep: ['cp-1'] })
+    replies['PUT /v1/sandboxes/sb-1/retention'] = { retention: null }
+    await parent.setRetention(null)
+    expect(parent.info).not.toHaveProperty('retention')
+    expect(asked.slice(2)).toEqual([
+      'POST /v1/sandboxes/sb-1/prune {"keepLast":2,"keep":["cp-1","cp-3"],"family":true}',
+      'PUT /v1/sandboxes/sb-1/retention {"keep":["cp-1"]}',
+      'PUT /v1/sandboxes/sb-1/retention null',
+    ])
+  })
+})
+
 it('`await using` kills the sandbox at the end of the block', async () => {
   const asked: string[] = []
   const client = await serve({ ...box, 'DELETE /v1/sandboxes/sb-1': { checkpoints: 2 } }, asked)

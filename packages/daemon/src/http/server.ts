@@ -12,6 +12,7 @@ import { commandRoutes } from './commands.js'
 import { notFound, sendError } from './errors.js'
 import { fileRoutes } from './files.js'
 import { observeRequests } from './observe.js'
+import { retentionRoutes } from './retention.js'
 import { sandboxRoutes } from './sandboxes.js'
 import { systemRoutes } from './system.js'
 import { requireToken } from './token.js'
@@ -47,7 +48,7 @@ export async function buildServer(state: State, options: ServerOptions): Promise
   app.setNotFoundHandler(notFound)
   // Where everything in a body is optional, so is the body.
   app.addHook('preValidation', async (request) => {
-    if (request.routeOptions.schema?.body) request.body ??= {}
+    if (request.routeOptions.schema?.body && request.body === undefined) request.body = {}
   })
   observeRequests(app, state)
   if (options.token !== undefined) requireToken(app, options.token)
@@ -56,6 +57,7 @@ export async function buildServer(state: State, options: ServerOptions): Promise
   })
   sandboxRoutes(app, state)
   checkpointRoutes(app, state)
+  retentionRoutes(app, state)
   commandRoutes(app, state)
   fileRoutes(app, state)
   systemRoutes(app, state, options.shutdown)

@@ -214,11 +214,16 @@ function register(
   if (row.image === row.id) state.images.taken(row.id)
   else state.upkeep.settle()
   // Whoever asked is answered first.
-  setImmediate(() => state.spares.mayBeUsed(state.families.get(sandbox.family), sandbox, row))
+  setImmediate(() => follow(state, sandbox, row))
   if (!taken.head) return row
   state.upkeep.frozen(sandbox.head)
   setImmediate(() => state.merges.consider(sandbox.family, sandbox.head))
   return row
+}
+
+function follow(state: State, sandbox: SandboxRow, row: CheckpointRow): void {
+  state.spares.mayBeUsed(state.families.get(sandbox.family), sandbox, row)
+  if (sandbox.retention !== null) state.retention.consider(sandbox.id)
 }
 
 function sizeOf(state: State, layer: string | null): number | null {

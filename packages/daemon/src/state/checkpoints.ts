@@ -8,6 +8,7 @@ import {
 } from '@deltabox/protocol'
 import type { CheckpointRow } from './checkpoint-table.js'
 import type { ImageRow } from './image-table.js'
+import type { LayerRow } from './layer-table.js'
 import { findSandbox } from './sandboxes.js'
 import type { State } from './state.js'
 
@@ -56,22 +57,26 @@ export function relabelCheckpoint(
 /** What others need of it stays; its children become its parent's. */
 export async function removeCheckpoint(state: State, reference: string): Promise<void> {
   const checkpoint = findCheckpoint(state, reference)
-  forgetCheckpoint(state, checkpoint)
+  discardCheckpoint(state, checkpoint)
   await state.families.retire(checkpoint.family)
 }
 
+/** Its rows alone, in the caller's transaction. Gives the layers that are doomed with it. */
+export function forgetCheckpoint({ store, layers }: State, checkpoint: CheckpointRow): LayerRow[] {
+  const { id, parent, layer } = checkpoint
+  store.checkpoints.moveParents(id, parent)
+  store.sandboxes.movePositions(id, parent)
+  store.layers.moveTargets(id, parent)
+  store.checkpoints.remove(id)
+  store.processes.forgetAll(id)
+  return layers.doom(layer)
+}
+
 /** What others need of it stays. */
-export function forgetCheckpoint(state: State, checkpoint: CheckpointRow): void {
-  const { store } = state
-  const { id, parent, layer, sandbox } = checkpoint
-  store.transaction(() => {
-    store.checkpoints.moveParents(id, parent)
-    store.sandboxes.movePositions(id, parent)
-    store.layers.moveTargets(id, parent)
-    store.checkpoints.remove(id)
-    store.processes.forgetAll(id)
-    state.layers.release(layer)
-  })
+export function discardCheckpoint(state: State, checkpoint: CheckpointRow): void {
+  const { id, parent, sandbox } = checkpoint
+  const doomed = state.store.transaction(() => forgetCheckpoint(state, checkpoint))
+  if (doomed.length > 0) state.layers.removeDoomed()
   state.images.release(checkpoint.image)
   state.log.info({ checkpoint: id, sandbox }, 'checkpoint removed')
   state.events.emit({ type: 'checkpoint.removed', sandbox, checkpoint: id })
@@ -79,15 +84,15 @@ export function forgetCheckpoint(state: State, checkpoint: CheckpointRow): void 
 }
 
 /** Nobody stands on it, and no other was taken from there. */
-function isUnneeded(state: State, { id }: CheckpointRow): boolean {
+export function isUnneeded(state: State, { id }: CheckpointRow): boolean {
   const { sandboxes, checkpoints } = state.store
-  return sandboxes.onCheckpoint(id).length === 0 && checkpoints.children(id).length === 0
+  return !sandboxes.isStoodOn(id) && checkpoints.children(id).length === 0
 }
 
 /** A sandbox or a checkpoint went from it: one that a fork took goes with the last. */
 export function leaveCheckpoint(state: State, id: string | null): void {
   const checkpoint = id === null ? undefined : state.store.checkpoints.get(id)
-  if (checkpoint?.internal && isUnneeded(state, checkpoint)) forgetCheckpoint(state, checkpoint)
+  if (checkpoint?.internal && isUnneeded(state, checkpoint)) discardCheckpoint(state, checkpoint)
 }
 
 /** What it was taken for has failed: it goes, at the latest with the last that needs it. */
@@ -106,7 +111,7 @@ export function removeUnneededOf(state: State, sandbox: string): number {
   // Children are younger than their parents.
   for (const row of state.store.checkpoints.ofSandbox(sandbox).reverse()) {
     const current = state.store.checkpoints.get(row.id)
-    if (current && isUnneeded(state, current)) forgetCheckpoint(state, current)
+    if (current && isUnneeded(state, current)) discardCheckpoint(state, current)
   }
   const left = countOf(state, sandbox)
   state.store.checkpoints.setInternal(sandbox)

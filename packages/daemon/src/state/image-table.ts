@@ -31,8 +31,12 @@ type Stored = Omit<ImageRow, Flag> & Record<Flag, number>
 const COLUMNS = `id, family, state, reason, in_memory AS inMemory, to_disk AS toDisk, disk_bytes AS diskBytes,
   memory_bytes AS memoryBytes, used_at AS usedAt`
 
-const IS_NEEDED = `EXISTS (SELECT 1 FROM checkpoints WHERE checkpoints.image = images.id)
-  OR EXISTS (SELECT 1 FROM image_needs WHERE needs = images.id)`
+/** Those of checkpoints, and whatever has pages of those. */
+const NEEDED = `WITH RECURSIVE needed (id) AS (
+    SELECT image FROM checkpoints WHERE image IS NOT NULL
+    UNION
+    SELECT needs FROM image_needs JOIN needed ON image_needs.image = needed.id
+  )`
 
 const SQL = {
   insert: `INSERT INTO images (id, family, state, in_memory, to_disk, memory_bytes, used_at) VALUES (?, ?, 'pending', 1, ?, ?, ?)`,
@@ -47,7 +51,8 @@ const SQL = {
   setUsed: 'UPDATE images SET used_at = ? WHERE id = ?',
   need: 'INSERT OR IGNORE INTO image_needs (image, needs) VALUES (?, ?)',
   needsOf: 'SELECT needs FROM image_needs WHERE image = ?',
-  unneeded: `SELECT ${COLUMNS} FROM images WHERE NOT (${IS_NEEDED})`,
+  needers: 'SELECT count(*) AS count FROM image_needs WHERE needs = ?',
+  unneeded: `${NEEDED} SELECT ${COLUMNS} FROM images WHERE id NOT IN needed ORDER BY images.rowid DESC`,
   isWanted: 'SELECT 1 FROM checkpoints WHERE image = ? LIMIT 1',
   resident: `SELECT ${COLUMNS} FROM images WHERE in_memory = 1 ORDER BY used_at`,
   residentTotals: `SELECT count(*) AS count, coalesce(sum(memory_bytes), 0) AS bytes FROM images WHERE in_memory = 1`,
@@ -133,7 +138,12 @@ export class ImageTable {
     return (this.#statements.needsOf.all(id) as { needs: string }[]).map(({ needs }) => needs)
   }
 
-  /** No checkpoint has them, and no other one has pages in their files. */
+  /** How many have pages in its file. */
+  needers(id: string): number {
+    return (this.#statements.needers.get(id) as { count: number }).count
+  }
+
+  /** No checkpoint has them, nor one that has pages in their files. What needs others stands before those. */
   unneeded(): ImageRow[] {
     return this.#rows('unneeded')
   }

@@ -224,24 +224,20 @@ export class Images {
     while (this.#again) {
       this.#again = false
       await this.#dropUnwanted()
-      for (let rows = this.#unneeded(); rows.length > 0; rows = this.#unneeded()) {
-        await this.#needed.writer.whileNothingIsWritten(() => this.#removeThose(rows))
-      }
+      if (this.#needed.store.images.unneeded().length === 0) continue
+      await this.#needed.writer.whileNothingIsWritten(() => this.#removeFiles())
     }
   }
 
-  async #removeThose(rows: readonly ImageRow[]): Promise<void> {
-    await this.#needed.store.sync()
-    for (const row of rows) if (!this.#needed.store.images.get(row.id)?.inMemory) await this.#remove(row)
-  }
-
-  #unneeded(): ImageRow[] {
-    return this.#needed.store.images.unneeded().filter((row) => !row.inMemory)
-  }
-
-  async #remove(row: ImageRow): Promise<void> {
-    await this.#needed.disk.remove(row)
-    this.#needed.store.images.remove(row.id)
+  /** What is still in memory stays, and what that has pages in. */
+  async #removeFiles(): Promise<void> {
+    const { store, disk } = this.#needed
+    await store.sync()
+    for (const row of store.images.unneeded()) {
+      if (store.images.get(row.id)?.inMemory || store.images.needers(row.id) > 0) continue
+      await disk.remove(row)
+      store.images.remove(row.id)
+    }
   }
 
   /** Out of memory those that no checkpoint has, though others may need their files. */

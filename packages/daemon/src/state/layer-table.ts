@@ -120,6 +120,11 @@ export class LayerTable {
     return top === null ? 0 : (this.#statements.depth.get(top) as { depth: number }).depth
   }
 
+  /** A sandbox is on its way there. */
+  isTarget(checkpoint: string): boolean {
+    return this.#statements.isTarget.get(checkpoint) !== undefined
+  }
+
   /** What is known of the size of a chain. */
   chainBytes(top: string | null): number {
     return top === null ? 0 : (this.#statements.chainBytes.get(top) as { bytes: number }).bytes
@@ -175,6 +180,8 @@ const SQL = {
   setSize: 'UPDATE layers SET bytes = ?, files = ? WHERE id = ?',
   moveParents: 'UPDATE layers SET parent = ?, outdated = 1 WHERE parent = ? AND id != ?',
   moveTargets: 'UPDATE layers SET target = ? WHERE target = ?',
+  isTarget: `SELECT 1 FROM layers WHERE target = ? AND state = 'head'
+    AND NOT EXISTS (SELECT 1 FROM sandboxes WHERE sandboxes.id = layers.sandbox AND sandboxes.head = layers.id) LIMIT 1`,
   get: `SELECT ${COLUMNS} FROM layers WHERE id = ?`,
   ofFamily: `SELECT ${COLUMNS} FROM layers WHERE family = ?`,
   inState: `SELECT ${COLUMNS} FROM layers WHERE state = ?`,

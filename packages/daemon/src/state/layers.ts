@@ -105,13 +105,20 @@ export class Layers {
 
   /** Something that stood on the layer does not any more. It goes, and those below it that only it needed. */
   release(id: string | null): void {
+    if (this.doom(id).length > 0) this.removeDoomed()
+  }
+
+  /** Of a release the rows alone: those that are doomed now. */
+  doom(id: string | null): LayerRow[] {
+    const doomed: LayerRow[] = []
     for (let at = id; at !== null; ) {
       const layer = this.#store.layers.get(at)
-      if (layer?.state !== 'frozen' || this.#store.layers.isNeeded(at)) return
+      if (layer?.state !== 'frozen' || this.#store.layers.isNeeded(at)) break
       this.#store.layers.setState(at, 'doomed')
-      this.removeDoomed()
+      doomed.push(layer)
       at = layer.parent
     }
+    return doomed
   }
 
   /** In the background, one batch after the other. What fails is tried again with the next, or by the next daemon. */

@@ -102,7 +102,7 @@ export class Pool {
       if (error instanceof EngineError && error.code === 'no_such_image') store.images.setInMemory(id, false)
       else log.warn({ image: id, err: error }, 'an image was not put out of memory')
     }
-    if (!store.images.isHeldBy(family)) {
+    if (!store.sandboxes.hasFamily(family) && !store.images.isHeldBy(family)) {
       families
         .retire(family)
         .catch((error) => log.error({ family, err: error }, 'an engine that is not used does not end'))

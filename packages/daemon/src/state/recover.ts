@@ -5,7 +5,7 @@ import { removeTree } from '../deltafs/remove-tree.js'
 import type { EngineProcess, EngineSandbox, Hello } from '../engine/messages.js'
 import { namesIn } from '../names-in.js'
 import { removeCgroups, removePoolCgroups } from './cgroups.js'
-import { forgetCheckpoint, leaveCheckpoint } from './checkpoints.js'
+import { discardCheckpoint, leaveCheckpoint } from './checkpoints.js'
 import { clientLeft } from './client-grace.js'
 import { finishRemoval } from './destroy.js'
 import { markDead } from './engine-events.js'
@@ -35,7 +35,7 @@ export async function recover(state: State): Promise<void> {
 function forgetVolatile(state: State): void {
   for (const row of state.store.checkpoints.volatile().reverse()) {
     state.log.warn({ checkpoint: row.id }, 'it was not on disk when the host stopped; removed')
-    forgetCheckpoint(state, row)
+    discardCheckpoint(state, row)
   }
 }
 

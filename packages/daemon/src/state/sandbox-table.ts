@@ -1,3 +1,4 @@
+import type { RetentionRules } from '@deltabox/protocol'
 import type Database from 'libsql'
 import type { FamilySetup } from './family-table.js'
 
@@ -20,6 +21,8 @@ interface OwnColumns {
   readonly forkedFrom: string | null
   /** Directories on the host, to be removed by hand when the engine cannot. */
   readonly cgroups: readonly string[]
+  /** Which of the checkpoints taken of it stay; null: all. */
+  readonly retention: RetentionRules | null
   /** Milliseconds since the epoch. */
   readonly createdAt: number
 }
@@ -32,16 +35,21 @@ type NewSandboxRow = Pick<
   'id' | 'name' | 'family' | 'head' | 'checkpoint' | 'parent' | 'forkedFrom' | 'createdAt'
 >
 
-type Stored = Omit<OwnColumns, 'cgroups'> & { cgroups: string; setup: string }
+type Stored = Omit<OwnColumns, 'cgroups' | 'retention'> & {
+  cgroups: string
+  retention: string | null
+  setup: string
+}
 
 const SELECT = `SELECT s.id, name, family, state, reason, head, checkpoint, parent, forked_from AS forkedFrom,
-  cgroups, created_at AS createdAt, setup FROM sandboxes s JOIN families f ON f.id = s.family`
+  cgroups, retention, created_at AS createdAt, setup FROM sandboxes s JOIN families f ON f.id = s.family`
 
 export class SandboxTable {
   readonly #insert: Database.Statement
   readonly #setRunning: Database.Statement
   readonly #setState: Database.Statement
   readonly #setName: Database.Statement
+  readonly #setRetention: Database.Statement
   readonly #setHead: Database.Statement
   readonly #movePositions: Database.Statement
   readonly #get: Database.Statement
@@ -51,6 +59,8 @@ export class SandboxTable {
   readonly #ofFamily: Database.Statement
   readonly #hasFamily: Database.Statement
   readonly #onCheckpoint: Database.Statement
+  readonly #isStoodOn: Database.Statement
+  readonly #withRetention: Database.Statement
   readonly #remove: Database.Statement
 
   constructor(db: Database.Database) {
@@ -61,6 +71,7 @@ export class SandboxTable {
     this.#setRunning = db.prepare(`UPDATE sandboxes SET state = 'running', cgroups = ? WHERE id = ?`)
     this.#setState = db.prepare('UPDATE sandboxes SET state = ?, reason = ? WHERE id = ?')
     this.#setName = db.prepare('UPDATE sandboxes SET name = ? WHERE id = ?')
+    this.#setRetention = db.prepare('UPDATE sandboxes SET retention = ? WHERE id = ?')
     this.#setHead = db.prepare('UPDATE sandboxes SET head = ?, checkpoint = ? WHERE id = ?')
     this.#movePositions = db.prepare('UPDATE sandboxes SET checkpoint = ? WHERE checkpoint = ?')
     this.#get = db.prepare(`${SELECT} WHERE s.id = ?`)
@@ -70,6 +81,8 @@ export class SandboxTable {
     this.#ofFamily = db.prepare(`${SELECT} WHERE family = ? ORDER BY created_at, s.rowid`)
     this.#hasFamily = db.prepare('SELECT 1 FROM sandboxes WHERE family = ? LIMIT 1')
     this.#onCheckpoint = db.prepare(`${SELECT} WHERE checkpoint = ?`)
+    this.#isStoodOn = db.prepare('SELECT 1 FROM sandboxes WHERE checkpoint = ? LIMIT 1')
+    this.#withRetention = db.prepare('SELECT id FROM sandboxes WHERE retention IS NOT NULL')
     this.#remove = db.prepare('DELETE FROM sandboxes WHERE id = ?')
   }
 
@@ -89,6 +102,10 @@ export class SandboxTable {
 
   setName(id: string, name: string): void {
     this.#setName.run(name, id)
+  }
+
+  setRetention(id: string, rules: RetentionRules | null): void {
+    this.#setRetention.run(rules && JSON.stringify(rules), id)
   }
 
   setHead(id: string, head: string, checkpoint: string | null): void {
@@ -128,6 +145,15 @@ export class SandboxTable {
     return (this.#onCheckpoint.all(checkpoint) as Stored[]).map(parse)
   }
 
+  /** Whoever does is not asked for. */
+  isStoodOn(checkpoint: string): boolean {
+    return this.#isStoodOn.get(checkpoint) !== undefined
+  }
+
+  withRetention(): string[] {
+    return (this.#withRetention.all() as { id: string }[]).map(({ id }) => id)
+  }
+
   remove(id: string): void {
     this.#remove.run(id)
   }
@@ -137,6 +163,11 @@ function rowOf(stored: Stored | undefined): SandboxRow | undefined {
   return stored && parse(stored)
 }
 
-function parse({ setup, cgroups, ...own }: Stored): SandboxRow {
-  return { ...(JSON.parse(setup) as FamilySetup), ...own, cgroups: JSON.parse(cgroups) }
+function parse({ setup, cgroups, retention, ...own }: Stored): SandboxRow {
+  return {
+    ...(JSON.parse(setup) as FamilySetup),
+    ...own,
+    cgroups: JSON.parse(cgroups),
+    retention: retention === null ? null : JSON.parse(retention),
+  }
 }

@@ -116,6 +116,7 @@ function infoOf(row: SandboxRow): SandboxInfo {
     net: row.net,
     limits: { memoryBytes: row.memoryBytes, cpus: row.cpus, pids: row.pids, diskBytes: row.diskBytes },
     checkpoint: row.checkpoint,
+    ...(row.retention === null ? {} : { retention: row.retention }),
     createdAt: new Date(row.createdAt).toISOString(),
   }
 }

@@ -15,6 +15,8 @@ import { Layers } from './layers.js'
 import { Merges } from './merges.js'
 import { type Counts, Metrics } from './metrics.js'
 import type { Pool } from './pool.js'
+import { applyRetention } from './prune.js'
+import { RetentionKeeper } from './retention.js'
 import { RunningProcesses } from './running-process.js'
 import { Serial } from './serial.js'
 import { Spares } from './spares.js'
@@ -34,6 +36,7 @@ export interface State {
   readonly images: Images
   readonly writer: ImageWriter
   readonly pool: Pool
+  readonly retention: RetentionKeeper
   readonly spares: Spares
   readonly running: RunningProcesses
   readonly serial: Serial
@@ -69,6 +72,7 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
     layers,
     ...keeping,
     merges: new Merges({ config, log, store, families, layers, upkeep: keeping.upkeep }),
+    retention: new RetentionKeeper({ log, store }, (sandbox) => applyRetention(state, sandbox)),
     spares: new Spares(log),
     running: new RunningProcesses(),
     serial: new Serial(),

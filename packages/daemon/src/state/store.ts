@@ -37,6 +37,7 @@ const SCHEMA = `
     parent TEXT,
     forked_from TEXT,
     cgroups TEXT NOT NULL,
+    retention TEXT,
     created_at INTEGER NOT NULL
   );
   CREATE INDEX sandboxes_by_family ON sandboxes (family);
@@ -54,6 +55,7 @@ const SCHEMA = `
     created_at INTEGER NOT NULL
   );
   CREATE INDEX layers_by_parent ON layers (parent);
+  CREATE INDEX layers_by_target ON layers (target) WHERE target IS NOT NULL;
   CREATE INDEX layers_doomed ON layers (state) WHERE state = 'doomed';
   CREATE TABLE holds (
     holder TEXT NOT NULL,
@@ -158,6 +160,16 @@ export class Store {
   /** All of it or, when it throws, nothing. One within another is part of it. */
   transaction<T>(change: () => T): T {
     return this.#db.inTransaction ? change() : this.#db.transaction(change)()
+  }
+
+  /** What would come of it: it is done, and all of it put back. */
+  rehearse<T>(change: () => T): T {
+    this.#db.exec('BEGIN')
+    try {
+      return change()
+    } finally {
+      this.#db.exec('ROLLBACK')
+    }
   }
 
   forgetSandbox(id: string): void {

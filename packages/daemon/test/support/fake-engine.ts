@@ -9,6 +9,8 @@ import type { Families, Family } from '../../src/state/families.js'
 import { createKeeping } from '../../src/state/keeping.js'
 import { Merges } from '../../src/state/merges.js'
 import { Metrics } from '../../src/state/metrics.js'
+import { applyRetention } from '../../src/state/prune.js'
+import { RetentionKeeper } from '../../src/state/retention.js'
 import { RunningProcesses } from '../../src/state/running-process.js'
 import { Serial } from '../../src/state/serial.js'
 import { Spares } from '../../src/state/spares.js'
@@ -115,8 +117,9 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   const { upkeep } = keeping
   const merges = new Merges({ config, log, store, families, layers, upkeep })
   const parts = { ...needed, ...keeping, merges }
-  const state = {
+  const state: State = {
     ...parts,
+    retention: new RetentionKeeper({ log, store }, (sandbox) => applyRetention(state, sandbox)),
     spares: new Spares(log),
     running: new RunningProcesses(),
     serial: new Serial(),
@@ -131,6 +134,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
     return id
   }
   const close = async (): Promise<void> => {
+    await state.retention.stop()
     merges.stop()
     upkeep.stop()
     await the.close()
