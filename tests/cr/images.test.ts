@@ -207,6 +207,21 @@ describe('an image on disk', () => {
 })
 
 describe('a checkpoint', () => {
+  it('that is asked for ahead is in memory', async () => {
+    const box = await create()
+    const victim = await Victim.start(box, 'memory.py')
+    const first = await box.checkpoint()
+    await victim.change()
+    const second = await box.checkpoint()
+    await untilDurable(first, second)
+    await untilOut(first)
+    expect(await first.prefetch()).toMatchObject({ checkpoint: first.id, source: 'image' })
+    expect(await second.prefetch()).toMatchObject({ source: 'template' })
+    await box.rollback(first)
+    await victim.verify()
+    await box.kill({ checkpoints: true })
+  })
+
   it('tells of its way to the disk', async () => {
     const stream = await the.daemon.open('GET', '/v1/events')
     const seen: { type: string; checkpoint?: string }[] = []

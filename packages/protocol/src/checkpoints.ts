@@ -65,6 +65,16 @@ export const CheckpointInfo = Type.Object({
 })
 export type CheckpointInfo = Static<typeof CheckpointInfo>
 
+export const Prefetched = Type.Object({
+  checkpoint: Type.String(),
+  source: Type.Union([Type.Literal('template'), Type.Literal('image'), Type.Null()], {
+    description:
+      'Whether its processes were in memory already or were read from disk; null where there are none to be had.',
+  }),
+  ms: Type.Number(),
+})
+export type Prefetched = Static<typeof Prefetched>
+
 export const CheckpointList = Type.Object({ checkpoints: Type.Array(CheckpointInfo) })
 export type CheckpointList = Static<typeof CheckpointList>
 

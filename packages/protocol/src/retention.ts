@@ -37,7 +37,10 @@ export const FreedBytes = Type.Object({
   memory: Type.Integer({
     description: 'Of images that go out of memory. Pages that a younger image shares stay with that one.',
   }),
-  disk: Type.Integer({ description: 'Of the files of images in which no other has pages.' }),
+  disk: Type.Integer({
+    description:
+      'Of the files of images in which no other has pages. One that is being brought to disk may come to have some.',
+  }),
 })
 export type FreedBytes = Static<typeof FreedBytes>
 

@@ -1,4 +1,4 @@
-import type { CheckpointInfo, FileChange, SandboxInfo } from '@deltabox/protocol'
+import type { CheckpointInfo, FileChange, Prefetched, SandboxInfo } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
 import type { CallOptions } from './cancel.js'
 import type { Client } from './client.js'
@@ -73,6 +73,15 @@ export class Checkpoint implements CheckpointInfo {
   /** What is different here from an earlier state. Default: from the base of its first sandbox. */
   diff(from: StateReference = 'base', options: CallOptions = {}): Promise<FileChange[]> {
     return compare(this.#client, from, this, options)
+  }
+
+  /** Brings its processes into memory, for a rollback or fork that will come soon: no error when there are none. */
+  async prefetch(options: CallOptions = {}): Promise<Prefetched> {
+    return await this.#client.json<Prefetched>({
+      method: 'POST',
+      path: `${this.#path}/prefetch`,
+      signal: options.signal,
+    })
   }
 
   /** null takes the label away. */

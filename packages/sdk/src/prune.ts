@@ -1,7 +1,8 @@
 import type { Pruned, Retention, RetentionRules } from '@deltabox/protocol'
 import type { CallOptions } from './cancel.js'
+import type { Checkpoint } from './checkpoint.js'
 import type { Client } from './client.js'
-import { idOf, type StateReference } from './compare.js'
+import { idOf } from './compare.js'
 
 /** What stays. A checkpoint that no rule keeps goes, unless a sandbox stands on it. */
 export interface KeepRules {
@@ -12,7 +13,7 @@ export interface KeepRules {
   /** Those taken less than so many milliseconds ago. */
   readonly keepNewerThanMs?: number
   /** These, or their ids. */
-  readonly keep?: readonly StateReference[]
+  readonly keep?: readonly (Checkpoint | string)[]
 }
 
 export interface PruneOptions extends KeepRules, CallOptions {

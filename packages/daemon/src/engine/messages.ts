@@ -33,7 +33,7 @@ export interface Hello {
 }
 
 /** The processes of a checkpoint. */
-export interface EngineImage {
+interface EngineImage {
   readonly image: string
   /** They can be brought back. */
   readonly ready: boolean

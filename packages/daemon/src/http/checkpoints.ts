@@ -6,6 +6,7 @@ import {
   DiffQuery,
   Fork,
   Forked,
+  Prefetched,
   Promoted,
   PromoteFork,
   RelabelCheckpoint,
@@ -16,7 +17,13 @@ import {
   TreeQuery,
 } from '@deltabox/protocol'
 import { checkpointSandbox } from '../state/checkpoint.js'
-import { getCheckpoint, listCheckpoints, relabelCheckpoint, removeCheckpoint } from '../state/checkpoints.js'
+import {
+  getCheckpoint,
+  listCheckpoints,
+  prefetchCheckpoint,
+  relabelCheckpoint,
+  removeCheckpoint,
+} from '../state/checkpoints.js'
 import { diffStates } from '../state/diff.js'
 import { forkCheckpoint, forkSandbox } from '../state/fork.js'
 import { promoteFork } from '../state/promote.js'
@@ -130,6 +137,11 @@ function ofCheckpoint(app: App, state: State): void {
       await removeCheckpoint(state, request.params.checkpoint)
       return reply.status(204).send(null)
     },
+  )
+  app.post(
+    `${checkpoint}/prefetch`,
+    { schema: { operationId: 'prefetchCheckpoint', params, response: { 200: Prefetched, ...errors } } },
+    async (request) => prefetchCheckpoint(state, request.params.checkpoint),
   )
   app.post(
     `${checkpoint}/fork`,

@@ -4,6 +4,7 @@ import {
   type CheckpointList,
   type CheckpointState,
   DeltaBoxError,
+  type Prefetched,
   type RelabelCheckpoint,
 } from '@deltabox/protocol'
 import type { CheckpointRow } from './checkpoint-table.js'
@@ -11,6 +12,7 @@ import type { ImageRow } from './image-table.js'
 import type { LayerRow } from './layer-table.js'
 import { findSandbox } from './sandboxes.js'
 import type { State } from './state.js'
+import { rounded } from './timings.js'
 
 /** `cp-` and three letters. */
 const PREFIX_MIN_LENGTH = 6
@@ -52,6 +54,14 @@ export function relabelCheckpoint(
   state.store.checkpoints.setLabel(id, label)
   state.events.emit({ type: 'checkpoint.relabelled', sandbox, checkpoint: id })
   return getCheckpoint(state, id)
+}
+
+/** Somebody will go there soon: its processes are in memory then, unless something else takes their room. */
+export async function prefetchCheckpoint(state: State, reference: string): Promise<Prefetched> {
+  const started = performance.now()
+  const checkpoint = findCheckpoint(state, reference)
+  const source = await state.images.prefetch(checkpoint, `prefetch ${checkpoint.id}`)
+  return { checkpoint: checkpoint.id, source, ms: rounded(performance.now() - started) }
 }
 
 /** What others need of it stays; its children become its parent's. */

@@ -125,9 +125,9 @@ export class Images {
     })
   }
 
-  /** Somebody will want it soon. */
-  async prefetch(row: Pick<CheckpointRow, 'image' | 'layer'>): Promise<ImageSource | null> {
-    return await this.use(row, 'prefetch', async (image, source) => (image === null ? null : source))
+  /** Where it was; null where it cannot be had. */
+  async prefetch(row: Pick<CheckpointRow, 'image' | 'layer'>, doing: string): Promise<ImageSource | null> {
+    return await this.use(row, doing, async (image, source) => (image === null ? null : source))
   }
 
   /** False where they were taken under another kernel: their files are all that can be had. */

@@ -45,10 +45,9 @@ export class RetentionKeeper {
   }
 
   consider(sandbox: string): void {
+    if (this.#stopped) return
     this.#waiting.add(sandbox)
-    this.#applying ??= this.#applyAll().finally(() => {
-      this.#applying = undefined
-    })
+    this.#applying ??= this.#applyAll()
   }
 
   async #applyAll(): Promise<void> {
@@ -60,6 +59,7 @@ export class RetentionKeeper {
         this.#needed.log.error({ sandbox, err: error }, 'its retention was not applied; tried again'),
       )
     }
+    this.#applying = undefined
   }
 
   async stop(): Promise<void> {
