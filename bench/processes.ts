@@ -1,14 +1,14 @@
 /** What a checkpoint, a rollback and a fork of a running process cost, beside a bare fork of a process of its size. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Forked } from '@deltabox/protocol'
 import type { CommandHandle, Sandbox } from 'deltabox'
-import { linesOf } from '../tests/cr/support/lines.js'
 import { print, printMachine, promised, type Row, summary, timed, withOwnDaemon } from './measure.js'
+import { inside, mustBe, program, Worker, workerIn } from './worker.js'
 
 type Sdk = typeof import('deltabox')
 
@@ -21,45 +21,11 @@ const LARGE_MB = short ? 256 : 1024
 const READY_MS = short ? 500 : 3000
 
 const directory = mkdtempSync(join(tmpdir(), 'dbb-worker-'))
-const program = fileURLToPath(new URL('worker.py', import.meta.url))
 const library = join(directory, 'fork.so')
 /** A short form has few samples and may run beside other tests. */
 const MARGIN = short ? 4 : 1
 const rows: Row[] = []
 const broken: string[] = []
-
-/** One line for each line. */
-class Worker {
-  readonly #send: (line: string) => Promise<void>
-  readonly #lines: AsyncIterator<string>
-
-  constructor(send: (line: string) => Promise<void>, lines: AsyncIterator<string>) {
-    this.#send = send
-    this.#lines = lines
-  }
-
-  async ask(line: string): Promise<number> {
-    await this.#send(`${line}\n`)
-    return Number(await this.next())
-  }
-
-  async next(): Promise<string> {
-    const { value, done } = await this.#lines.next()
-    if (done) throw new Error('the worker has ended')
-    return value
-  }
-}
-
-const workerIn = (handle: CommandHandle): Worker =>
-  new Worker((line) => handle.sendStdin(line), linesOf(handle))
-
-async function inside(box: Sandbox, megabytes: number): Promise<{ handle: CommandHandle; worker: Worker }> {
-  await box.files.write('/opt/worker.py', readFileSync(program))
-  const handle = await box.commands.start(['python3', '/opt/worker.py', String(megabytes)], { stdin: true })
-  const worker = workerIn(handle)
-  await worker.next()
-  return { handle, worker }
-}
 
 const outsiders: ChildProcess[] = []
 
@@ -112,10 +78,6 @@ function compare(promise: string, what: string, ratio: number): void {
 /** Cells and templates are made ready while nothing is asked. */
 async function settle(ms = 60): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms))
-}
-
-function mustBe(turns: number, wanted: number): void {
-  if (turns !== wanted) throw new Error(`the worker has made ${turns} turns instead of ${wanted}`)
 }
 
 async function backAndForth(
