@@ -71,13 +71,13 @@ function report(samples: Readonly<Record<string, readonly number[]>>): void {
     {
       what: 'all from disk / from memory',
       median: image.median / template.median,
-      p95: Number.NaN,
+      p95: image.p95 / template.p95,
       unit: 'x',
     },
     {
       what: 'what differs from disk / from memory',
       median: nearby.median / template.median,
-      p95: Number.NaN,
+      p95: nearby.p95 / template.p95,
       unit: 'x',
     },
   )
