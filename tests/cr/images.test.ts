@@ -4,6 +4,7 @@ import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
 import { enginesOf } from '../e2e/support/engines.js'
+import { Family } from './support/family.js'
 import { linesOf } from './support/lines.js'
 import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
@@ -124,6 +125,21 @@ describe('a daemon and engines that are killed', () => {
     expect(await look(checkpoint)).toMatchObject({ state: 'durable', lost: 0 })
     expect(await box.rollback(checkpoint)).toMatchObject({ source: 'image', lost: 0 })
     await (await victim.in(box)).verify()
+    await box.kill({ checkpoints: true })
+  })
+})
+
+describe('templates that are killed', () => {
+  it('are made again from disk', async () => {
+    const box = await create()
+    const victim = await Victim.start(box, 'memory.py')
+    const checkpoint = await box.checkpoint()
+    await untilDurable(checkpoint)
+    await victim.change()
+    // One may go while another is looked at.
+    for (const { pid } of new Family(the.daemon, box.id).templates()) process.kill(pid, 'SIGKILL')
+    expect(await box.rollback(checkpoint)).toMatchObject({ source: 'image', lost: 0 })
+    await victim.verify()
     await box.kill({ checkpoints: true })
   })
 })

@@ -1,4 +1,5 @@
 /** The processes of checkpoints: built by their engine, brought to disk, put out of memory and brought in again. */
+import { DeltaBoxError } from '@deltabox/protocol'
 import type { Logger } from 'pino'
 import type { ImageStore } from '../deltacr/image-store.js'
 import { EngineError } from '../engine/client.js'
@@ -86,9 +87,15 @@ export class Images {
     const { store, log } = this.#needed
     const told = Buffer.from(reason).toString('utf8')
     log.error({ image, reason: told }, 'the processes of a checkpoint could not be kept')
-    if (store.images.get(image)?.diskBytes === null) {
+    const row = store.images.get(image)
+    if (row?.diskBytes === null) {
       store.images.setState(image, 'failed', told)
       this.#announce('checkpoint.failed', image, told)
+    } else if (row) {
+      // What could not be built from the disk is tried from there again when it is wanted.
+      this.#needed.pool
+        .drop(row)
+        .catch((error) => log.warn({ image, err: error }, 'an image was not put out of memory'))
     }
   }
 
@@ -121,8 +128,22 @@ export class Images {
       pool.count(wasInMemory)
       if (!wasInMemory && !(await this.#canBringIn(id, layer, doing))) return await work(null, 'image')
       store.images.setUsed(id)
-      return await work(id, wasInMemory ? 'template' : 'image')
+      try {
+        return await work(id, wasInMemory ? 'template' : 'image')
+      } catch (error) {
+        if (!wasInMemory || !this.#wasKilled(id, error)) throw error
+      }
+      this.#needed.log.warn({ image: id }, 'what was kept in memory is gone; it is read from disk')
+      await pool.drop({ id, family: store.images.get(id)?.family ?? '' })
+      return (await this.#canBringIn(id, layer, doing)) ? await work(id, 'image') : await work(null, 'image')
     })
+  }
+
+  /** Somebody, or the kernel for want of memory, has killed what was kept; the disk has it too. */
+  #wasKilled(id: string, error: unknown): boolean {
+    const cause = error instanceof DeltaBoxError ? error.cause : undefined
+    const isGone = cause instanceof EngineError && cause.code === 'no_such_image'
+    return isGone && this.#needed.store.images.get(id)?.diskBytes !== null
   }
 
   /** Where it was; null where it cannot be had. */
