@@ -15,6 +15,9 @@ void store_cancel(struct image *image);
 
 /* What the file says of an image: all but its pages and contents, which it has yet to be filled with. NULL with err. */
 struct image *store_read(const char *id, const char *directory, size_t tree_count, struct err *err);
+struct format_file; /* format.h */
+/* Where the pages of an image are, with all that it stands on. NULL with err. */
+struct stored *store_read_places(const struct format_file *file, const char *directory, struct err *err);
 /* Then it is complete, but for templates. `trees` show its files; the first can be written to where the image has files
  * without a name. 0 or -1 with err. */
 int store_fill(struct image *image, const char *directory, const int *trees, struct err *err);

@@ -204,6 +204,13 @@ struct image *store_read(const char *id, const char *directory, size_t tree_coun
     return image;
 }
 
+struct stored *store_read_places(const struct format_file *file, const char *directory, struct err *err)
+{
+    char parent[ID_MAX + 1];
+
+    return read_chain(file, directory, parent, err);
+}
+
 bool store_needs_room(const struct image *image)
 {
     for (size_t i = 0; i < image->process_count; i++) {

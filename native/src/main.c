@@ -14,6 +14,7 @@
 
 #include "cell.h"
 #include "cgroup.h"
+#include "check_images.h"
 #include "child.h"
 #include "confine.h"
 #include "engine.h"
@@ -34,17 +35,17 @@ struct options {
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: deltabox-engine --socket PATH --uid-base N [--log PATH] | --probe\n");
+    fprintf(stderr, "usage: deltabox-engine --socket PATH --uid-base N [--log PATH] | --probe | "
+                    "--check-images DIR ID...\n");
     exit(2);
 }
 
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option known[] = {{"socket", required_argument, NULL, 's'},
-                                          {"uid-base", required_argument, NULL, 'u'},
-                                          {"log", required_argument, NULL, 'l'},
-                                          {"probe", no_argument, NULL, 'p'},
-                                          {0}};
+    static const struct option known[] = {
+        {"socket", required_argument, NULL, 's'},       {"uid-base", required_argument, NULL, 'u'},
+        {"log", required_argument, NULL, 'l'},          {"probe", no_argument, NULL, 'p'},
+        {"check-images", required_argument, NULL, 'c'}, {0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -60,6 +61,8 @@ static void parse_options(int argc, char **argv, struct options *options)
             break;
         case 'p':
             exit(probe());
+        case 'c':
+            exit(check_images(optarg, argv + optind, argc - optind));
         default:
             usage();
         }

@@ -10,6 +10,7 @@
 #include "layer.h"
 #include "sandbox.h"
 #include "store.h"
+#include "stored.h"
 #include "whereabouts.h"
 
 static struct image *arg_there(item args, struct err *err)
@@ -139,6 +140,25 @@ int op_image_store(struct request *request, struct err *err)
     }
     view_free(&view);
     return result;
+}
+
+/* All at once: what one tells of the file of another must not outlive that file. */
+int op_images_unstore(struct request *request, struct err *err)
+{
+    char **ids;
+
+    if (arg_strings(request->args, "images", &ids, err) < 0) {
+        return -1;
+    }
+    for (char **id = ids; *id; id++) {
+        struct image *image = image_find(*id);
+        if (image) {
+            stored_leave(image->stored);
+            image->stored = NULL;
+        }
+    }
+    strings_free(ids);
+    return OP_DONE;
 }
 
 static int fill(struct image *image, struct view *view, const char *directory, struct err *err)

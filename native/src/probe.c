@@ -13,6 +13,7 @@
 #include "child.h"
 #include "engine.h"
 #include "fd.h"
+#include "json.h"
 #include "loop.h"
 #include "pool.h"
 
@@ -21,14 +22,7 @@ static bool first = true;
 static void check(const char *name, bool ok, const char *detail)
 {
     printf("%s{\"name\":\"%s\",\"ok\":%s,\"detail\":\"", first ? "" : ",", name, ok ? "true" : "false");
-    for (; *detail; detail++) {
-        if (*detail == '"' || *detail == '\\') {
-            putchar('\\');
-        }
-        if ((unsigned char)*detail >= ' ') {
-            putchar(*detail);
-        }
-    }
+    json_print_text(detail);
     printf("\"}");
     first = false;
 }

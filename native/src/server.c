@@ -30,6 +30,7 @@ static const struct op ops[] = {
     {"image.store", op_image_store},
     {"image.load", op_image_load},
     {"image.drop", op_image_drop},
+    {"images.unstore", op_images_unstore},
     {"sandbox.destroy", op_sandbox_destroy},
     {"sandbox.stats", op_sandbox_stats},
     {"sandbox.usage", op_sandbox_usage},

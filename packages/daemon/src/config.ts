@@ -11,7 +11,9 @@ export interface TcpAddress {
 }
 
 export interface Config {
-  readonly command: 'serve' | 'doctor'
+  readonly command: 'serve' | 'doctor' | 'doctor-store'
+  /** What `doctor-store` finds is repaired, where that can be. */
+  readonly repair: boolean
   readonly dataDir: string
   /** Where daemons keep their sockets, one directory each. */
   readonly runBase: string
@@ -40,6 +42,7 @@ interface Arguments {
   readonly listen: string | undefined
   readonly token: string | undefined
   readonly command: Config['command']
+  readonly repair: boolean
 }
 
 /** Less is copied about as fast as a process is stopped and let go twice. */
@@ -49,12 +52,13 @@ const POOL_FRACTION = 4
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent']
 
 export function readConfig(argv: readonly string[], env: Environment): Config {
-  const { listen, token = env.DELTABOX_TOKEN || undefined, command } = readArguments(argv)
+  const { listen, token = env.DELTABOX_TOKEN || undefined, command, repair } = readArguments(argv)
   if (listen !== undefined && token === undefined) {
     throw invalid(`--listen ${listen} needs a token, or anybody could connect: set DELTABOX_TOKEN`)
   }
   return {
     command,
+    repair,
     dataDir: absolute('DELTABOX_DATA', env.DELTABOX_DATA) ?? path.join(stateHome(env), 'deltabox'),
     runBase: absolute('DELTABOX_RUN', env.DELTABOX_RUN) ?? '/run/deltabox',
     enginePath: absolute('DELTABOX_ENGINE', env.DELTABOX_ENGINE) ?? builtEngine(),
@@ -87,17 +91,25 @@ function readArguments(argv: readonly string[]): Arguments {
   if (rest.length > 0 || (command !== 'serve' && command !== 'doctor')) {
     throw invalid(`unknown argument ${JSON.stringify(rest[0] ?? command)}; none or \`doctor\` is taken`)
   }
-  return { listen: values.listen, token: values.token, command }
+  const { listen, token, store = false, repair = false } = values
+  if (store && command !== 'doctor') throw invalid('--store is for `doctor`')
+  if (repair && !store) throw invalid('--repair is for `doctor --store`')
+  return { listen, token, command: store ? 'doctor-store' : command, repair }
 }
 
 function parse(argv: readonly string[]): {
-  values: { listen?: string; token?: string }
+  values: { listen?: string; token?: string; store?: boolean; repair?: boolean }
   positionals: string[]
 } {
   try {
     return parseArgs({
       args: [...argv],
-      options: { listen: { type: 'string' }, token: { type: 'string' } },
+      options: {
+        listen: { type: 'string' },
+        token: { type: 'string' },
+        store: { type: 'boolean' },
+        repair: { type: 'boolean' },
+      },
       allowPositionals: true,
     })
   } catch (cause) {

@@ -1,12 +1,15 @@
-/** The daemon: `node main.js` serves until it is told to stop, `node main.js doctor` checks the machine. */
+/** The daemon: `node main.js` serves until it is told to stop, `node main.js doctor` checks the machine,
+ * `node main.js doctor --store` the data directory. */
 import { setMaxListeners } from 'node:events'
-import { DeltaBoxError } from '@deltabox/protocol'
+import { DeltaBoxError, type DoctorReport, type StoreReport } from '@deltabox/protocol'
 import { pino } from 'pino'
 import { type Config, readConfig } from './config.js'
 import { examine } from './doctor.js'
 import { type App, buildServer, listenOnSocket, listenOnTcp } from './http/server.js'
-import { announceDaemon, prepareDirectories, withdrawDaemon } from './state/data-dir.js'
+import { announceDaemon, existingDirectories, prepareDirectories, withdrawDaemon } from './state/data-dir.js'
 import { DiskGuard } from './state/disk-guard.js'
+import { examineStore } from './state/doctor/examine-store.js'
+import { subjectOf } from './state/doctor/subject.js'
 import { errorBody } from './state/error-body.js'
 import { Pressure } from './state/pressure.js'
 import { recover } from './state/recover.js'
@@ -27,14 +30,26 @@ interface Daemon {
 
 async function main(): Promise<void> {
   const config = readConfig(process.argv.slice(2), process.env)
-  if (config.command === 'doctor') await runDoctor(config)
+  if (config.command === 'doctor') report(await examine(config))
+  else if (config.command === 'doctor-store') report(await examineClosedStore(config))
   else await serve(config)
 }
 
-async function runDoctor(config: Config): Promise<void> {
-  const report = await examine(config)
-  process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`)
-  process.exitCode = report.ok ? 0 : 1
+function report(told: DoctorReport | StoreReport): void {
+  process.stdout.write(`${JSON.stringify(told, undefined, 2)}\n`)
+  process.exitCode = told.ok ? 0 : 1
+}
+
+/** While no daemon runs: the store is locked like a daemon's, so that none starts meanwhile. */
+async function examineClosedStore(config: Config): Promise<StoreReport> {
+  requireRoot()
+  const paths = await existingDirectories(config)
+  const store = await openStore(paths)
+  try {
+    return await examineStore(subjectOf({ config, paths, store }, undefined), config)
+  } finally {
+    store.close()
+  }
 }
 
 async function serve(config: Config): Promise<void> {

@@ -9,6 +9,7 @@ describe('readConfig', () => {
   it('has a default for everything', () => {
     expect(readConfig([], env)).toEqual({
       command: 'serve',
+      repair: false,
       dataDir: '/home/me/.local/state/deltabox',
       runBase: '/run/deltabox',
       enginePath: expect.stringMatching(/\/native\/build\/deltabox-engine$/),

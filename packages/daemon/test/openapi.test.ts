@@ -60,6 +60,7 @@ describe('/openapi.json', () => {
       'patch /v1/sandboxes/{sandbox}',
       'post /v1/checkpoints/{checkpoint}/fork',
       'post /v1/checkpoints/{checkpoint}/prefetch',
+      'post /v1/doctor/store',
       'post /v1/sandboxes',
       'post /v1/sandboxes/{sandbox}/apply',
       'post /v1/sandboxes/{sandbox}/checkpoints',

@@ -23,7 +23,7 @@ export const CheckpointState = Type.Union(
   [Type.Literal('pending'), Type.Literal('ready'), Type.Literal('durable'), Type.Literal('failed')],
   {
     description:
-      '`pending`: its processes are being kept; a rollback waits for that. `ready`: it can be gone back to. `durable`: it is on disk and outlives a power cut. `failed`: its processes could not be kept, or were lost with their engine before they were on disk.',
+      '`pending`: its processes are being kept; a rollback waits for that. `ready`: it can be gone back to. `durable`: it is on disk and outlives a power cut. `failed`: its processes could not be kept, were lost with their engine before they were on disk, or their file is not what was written.',
   },
 )
 export type CheckpointState = Static<typeof CheckpointState>

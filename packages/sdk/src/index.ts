@@ -17,6 +17,8 @@ export type {
   SandboxInfo,
   SandboxNode,
   SandboxStats,
+  StoreProblem,
+  StoreReport,
   TtySize,
 } from '@deltabox/protocol'
 export { DeltaBoxError, errorCatalogue } from '@deltabox/protocol/errors'
@@ -34,7 +36,7 @@ export {
   type StartOptions,
 } from './commands.js'
 export type { StateReference } from './compare.js'
-export { doctor } from './doctor.js'
+export { type CheckStoreOptions, checkStore, doctor } from './doctor.js'
 export { Files, type WriteData, type WriteOptions } from './files.js'
 export type { ForkOptions } from './fork.js'
 export type { PromoteOptions, Promotion } from './promote.js'

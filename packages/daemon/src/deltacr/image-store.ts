@@ -58,17 +58,42 @@ export class ImageStore {
     }
   }
 
+  /** Null where there is none, undefined where it cannot be understood. */
+  async readRecord(image: ImageName): Promise<ImageRecord | null | undefined> {
+    try {
+      const record = JSON.parse(await readFile(`${this.#file(image)}${RECORD}`, 'utf8'))
+      return record?.format === FORMAT ? record : undefined
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      if (error instanceof SyntaxError) return undefined
+      throw error
+    }
+  }
+
+  /** Of its file; undefined where there is none. */
+  async sizeOf(image: ImageName): Promise<number | undefined> {
+    try {
+      return (await stat(this.#file(image))).size
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
   async remove(image: ImageName): Promise<void> {
     await rm(`${this.#file(image)}${RECORD}`, { force: true })
     await rm(this.#file(image), { force: true })
   }
 
-  /** What nobody knows of, or has not been finished. */
-  async removeStrays(family: string, known: ReadonlySet<string>): Promise<string[]> {
-    const names = await namesIn(this.allOf(family))
+  async strays(family: string, known: ReadonlySet<string>): Promise<string[]> {
     const isStray = (name: string): boolean =>
       UNFINISHED.some((end) => name.endsWith(end)) || !known.has(name.replace(/\.json$/, ''))
-    const strays = names.filter(isStray)
+    return (await namesIn(this.allOf(family))).filter(isStray)
+  }
+
+  /** What nobody knows of, or has not been finished. */
+  async removeStrays(family: string, known: ReadonlySet<string>): Promise<string[]> {
+    const strays = await this.strays(family, known)
     for (const name of strays) await rm(path.join(this.allOf(family), name), { force: true, recursive: true })
     return strays
   }

@@ -1,6 +1,6 @@
 /** Layers as directories, `FAMILY/layers/LAYER`, each with a record of what it is once it is frozen. */
 import { lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
-import { access, mkdir, open, rename } from 'node:fs/promises'
+import { access, lstat, mkdir, open, readFile, rename } from 'node:fs/promises'
 import path from 'node:path'
 import { namesIn } from '../names-in.js'
 import { removeTrees } from './remove-tree.js'
@@ -110,6 +110,25 @@ export class LayerStore {
     }
   }
 
+  /** What is not there of a frozen layer: `fsN/upper`, of so many trees. */
+  async missingTrees(layer: LayerName, trees: number): Promise<string[]> {
+    const wanted = Array.from({ length: trees }, (_, tree) => path.join(`fs${tree}`, 'upper'))
+    const there = await Promise.all(wanted.map((name) => isDirectory(path.join(this.directory(layer), name))))
+    return wanted.filter((_, index) => !there[index])
+  }
+
+  /** Null where there is none, undefined where it cannot be understood. */
+  async readRecord(layer: LayerName): Promise<LayerRecord | null | undefined> {
+    try {
+      const record = JSON.parse(await readFile(path.join(this.directory(layer), RECORD), 'utf8'))
+      return record?.format === FORMAT ? record : undefined
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+      if (error instanceof SyntaxError) return undefined
+      throw error
+    }
+  }
+
   /** Who reads it sees the old record or the new; once this returns, a power cut leaves it too. */
   async record(record: LayerRecord): Promise<void> {
     const directory = this.directory(record)
@@ -122,5 +141,14 @@ export class LayerStore {
       await file.close()
     }
     await rename(temporary, path.join(directory, RECORD))
+  }
+}
+
+async function isDirectory(name: string): Promise<boolean> {
+  try {
+    return (await lstat(name)).isDirectory()
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false
+    throw error
   }
 }

@@ -240,6 +240,8 @@ interface Operations {
     { bytes: number }
   >
   'image.drop': Operation<{ image: string }, { images: readonly Pick<EngineImage, 'image' | 'bytes'>[] }>
+  /** Their files are gone: they are written anew when that is asked for. */
+  'images.unstore': Operation<{ images: readonly string[] }, Nothing>
   'layers.diff': Operation<
     { base: string; tree: number; from: readonly string[]; to: readonly string[] },
     Nothing,

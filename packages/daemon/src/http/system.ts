@@ -1,6 +1,7 @@
 import { addAbortSignal } from 'node:stream'
-import { DaemonInfo } from '@deltabox/protocol'
+import { CheckStore, DaemonInfo, StoreReport } from '@deltabox/protocol'
 import { Type } from 'typebox'
+import { examineOwnStore } from '../state/doctor/examine-store.js'
 import { daemonInfo } from '../state/info.js'
 import type { State } from '../state/state.js'
 import { EventStream } from './event-stream.js'
@@ -30,6 +31,17 @@ export function systemRoutes(app: App, state: State, shutdown: () => void): void
     '/v1/info',
     { schema: { operationId: 'info', response: { 200: DaemonInfo, ...errors } } },
     async () => daemonInfo(state),
+  )
+  app.post(
+    '/v1/doctor/store',
+    {
+      schema: {
+        operationId: 'checkStore',
+        body: CheckStore,
+        response: { 200: StoreReport, ...errors },
+      },
+    },
+    async ({ body }) => examineOwnStore(state, body),
   )
   app.post(
     '/v1/shutdown',

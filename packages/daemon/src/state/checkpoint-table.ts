@@ -49,6 +49,8 @@ export class CheckpointTable {
   readonly #withImage: Database.Statement
   readonly #volatile: Database.Statement
   readonly #setDurable: Database.Statement
+  readonly #setVolatile: Database.Statement
+  readonly #all: Database.Statement
   readonly #counts: Database.Statement
   readonly #remove: Database.Statement
 
@@ -76,6 +78,8 @@ export class CheckpointTable {
     this.#withImage = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE image = ?`)
     this.#volatile = db.prepare(`SELECT ${COLUMNS} FROM checkpoints WHERE durable = 0`)
     this.#setDurable = db.prepare('UPDATE checkpoints SET durable = 1 WHERE id = ?')
+    this.#setVolatile = db.prepare('UPDATE checkpoints SET durable = 0 WHERE image = ?')
+    this.#all = db.prepare(`SELECT ${COLUMNS} FROM checkpoints ORDER BY rowid`)
     this.#counts = db.prepare(
       `SELECT CASE WHEN images.state IN ('failed', 'lost') THEN 'failed' WHEN durable = 1 THEN 'durable'
          WHEN images.state = 'pending' THEN 'pending' ELSE 'ready' END AS state, count(*) AS count
@@ -160,6 +164,15 @@ export class CheckpointTable {
 
   setDurable(id: string): void {
     this.#setDurable.run(id)
+  }
+
+  /** Their image is not on disk any more, though it is to be. */
+  setVolatile(image: string): void {
+    this.#setVolatile.run(image)
+  }
+
+  all(): CheckpointRow[] {
+    return (this.#all.all() as Stored[]).map(parse)
   }
 
   /** By what is told of their state. */

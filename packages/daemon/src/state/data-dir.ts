@@ -7,6 +7,7 @@ import { DeltaBoxError } from '@deltabox/protocol'
 import type { Config } from '../config.js'
 
 const FORMAT = { magic: 'deltabox-store', version: 1 } as const
+const DATABASE = 'deltabox.db'
 /** What may be there before the first daemon is: whoever starts it sends its log here. */
 const NOT_OURS_YET = new Set(['daemon.log'])
 
@@ -34,13 +35,21 @@ export async function prepareDirectories(config: Pick<Config, 'dataDir' | 'runBa
   const paths: Paths = {
     dataDir,
     runDir,
-    database: path.join(dataDir, 'deltabox.db'),
+    database: path.join(dataDir, DATABASE),
     daemonFile: path.join(dataDir, 'daemon.json'),
     families: path.join(dataDir, 'families'),
     socket: path.join(runDir, 'daemon.sock'),
   }
   await makeDirectory(paths.families, 0o700)
   return paths
+}
+
+/** Of a store that is there: nothing is made where there is none. */
+export async function existingDirectories(config: Pick<Config, 'dataDir' | 'runBase'>): Promise<Paths> {
+  await access(path.join(config.dataDir, DATABASE)).catch((cause) => {
+    throw unusable(config.dataDir, 'there is no store in it', cause)
+  })
+  return await prepareDirectories(config)
 }
 
 async function prepareDataDir(wanted: string): Promise<string> {

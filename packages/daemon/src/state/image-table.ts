@@ -48,8 +48,11 @@ const SQL = {
   setMemoryBytes: 'UPDATE images SET memory_bytes = ? WHERE id = ?',
   setOnDisk: `UPDATE images SET disk_bytes = ?, reason = NULL, state = CASE state WHEN 'lost' THEN 'ready' ELSE state END
     WHERE id = ?`,
+  setOffDisk: 'UPDATE images SET disk_bytes = NULL, reason = NULL WHERE id = ?',
+  adopt: `INSERT INTO images (id, family, state, in_memory, to_disk, memory_bytes, used_at) VALUES (?, ?, 'ready', 0, 1, 0, ?)`,
   setUsed: 'UPDATE images SET used_at = ? WHERE id = ?',
   need: 'INSERT OR IGNORE INTO image_needs (image, needs) VALUES (?, ?)',
+  needs: 'SELECT image, needs FROM image_needs',
   needsOf: 'SELECT needs FROM image_needs WHERE image = ?',
   needers: 'SELECT count(*) AS count FROM image_needs WHERE needs = ?',
   unneeded: `${NEEDED} SELECT ${COLUMNS} FROM images WHERE id NOT IN needed ORDER BY images.rowid DESC`,
@@ -130,6 +133,17 @@ export class ImageTable {
     for (const other of needs) this.#statements.need.run(id, other)
   }
 
+  /** Its file is gone, and is to be written again. */
+  setOffDisk(id: string): void {
+    this.#statements.setOffDisk.run(id)
+    this.#statements.forgetNeeds.run(id)
+  }
+
+  /** Of a file that is there. */
+  adopt(id: string, family: string): void {
+    this.#statements.adopt.run(id, family, Date.now())
+  }
+
   setUsed(id: string): void {
     this.#statements.setUsed.run(Date.now(), id)
   }
@@ -141,6 +155,11 @@ export class ImageTable {
   /** How many have pages in its file. */
   needers(id: string): number {
     return (this.#statements.needers.get(id) as { count: number }).count
+  }
+
+  /** All that is known of which image has pages in the file of which other. */
+  needs(): { readonly image: string; readonly needs: string }[] {
+    return this.#statements.needs.all() as { image: string; needs: string }[]
   }
 
   /** No checkpoint has them, nor one that has pages in their files. What needs others stands before those. */

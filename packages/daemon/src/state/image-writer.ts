@@ -54,8 +54,8 @@ export class ImageWriter {
   }
 
   /** Files are not taken away under one that may come to need them. */
-  async whileNothingIsWritten(work: () => Promise<void>): Promise<void> {
-    await this.#files.alone(work)
+  async whileNothingIsWritten<T>(work: () => Promise<T>): Promise<T> {
+    return await this.#files.alone(work)
   }
 
   /** Until less than so many bytes wait, or none is written any more. False: more wait, and nothing happens. */

@@ -223,6 +223,17 @@ export class Images {
     }
   }
 
+  /** Its file is not what was written, and nobody has it in memory. */
+  lose(id: string, reason: string): void {
+    this.#needed.store.images.setState(id, 'lost', reason)
+    this.#announce('checkpoint.failed', id, reason)
+  }
+
+  /** Once what nobody needs is removed, as far as that is under way. */
+  async settled(): Promise<void> {
+    await this.#removing
+  }
+
   /** A checkpoint that had it is gone, or an image that had pages in its file. */
   release(id: string | null): void {
     if (id === null) return

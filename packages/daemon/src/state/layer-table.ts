@@ -71,6 +71,10 @@ export class LayerTable {
     return this.#statements.get.get(id) as LayerRow | undefined
   }
 
+  all(): LayerRow[] {
+    return this.#statements.all.all() as LayerRow[]
+  }
+
   ofFamily(family: string): LayerRow[] {
     return this.#statements.ofFamily.all(family) as LayerRow[]
   }
@@ -183,6 +187,7 @@ const SQL = {
   isTarget: `SELECT 1 FROM layers WHERE target = ? AND state = 'head'
     AND NOT EXISTS (SELECT 1 FROM sandboxes WHERE sandboxes.id = layers.sandbox AND sandboxes.head = layers.id) LIMIT 1`,
   get: `SELECT ${COLUMNS} FROM layers WHERE id = ?`,
+  all: `SELECT ${COLUMNS} FROM layers ORDER BY rowid`,
   ofFamily: `SELECT ${COLUMNS} FROM layers WHERE family = ?`,
   inState: `SELECT ${COLUMNS} FROM layers WHERE state = ?`,
   doomed: `SELECT ${COLUMNS} FROM layers WHERE state = 'doomed' LIMIT ?`,

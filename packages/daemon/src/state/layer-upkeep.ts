@@ -1,5 +1,6 @@
 /** What follows the freezing of a layer, in the background: it is measured, brought to disk, and its record is written. */
 import type { ImageStore } from '../deltacr/image-store.js'
+import type { LayerRecord } from '../deltafs/layer-store.js'
 import { EngineLostError } from '../engine/client.js'
 import type { CheckpointRow } from './checkpoint-table.js'
 import type { LayerRow } from './layer-table.js'
@@ -11,6 +12,11 @@ const PAUSE_MS = 500
 
 type Needed = Pick<State, 'config' | 'log' | 'store' | 'events' | 'families' | 'layers'> & {
   readonly disk: ImageStore
+}
+
+/** What its directory is to say of a layer. */
+export function recordOf({ id, family, parent, createdAt, bytes }: LayerRow): LayerRecord {
+  return { id, family, parent, createdAt: new Date(createdAt).toISOString(), bytes }
 }
 
 export class LayerUpkeep {
@@ -50,6 +56,11 @@ export class LayerUpkeep {
   /** A checkpoint has come that may be on disk already. */
   settle(): void {
     this.#record()
+  }
+
+  /** Its record is on its way. */
+  isToBeRecorded(id: string): boolean {
+    return this.#unrecorded.has(id)
   }
 
   frozen(id: string): void {
@@ -164,9 +175,8 @@ export class LayerUpkeep {
 
   async #recordLayer(layer: LayerRow | undefined): Promise<void> {
     if (layer?.state !== 'frozen') return
-    const { id, family, parent, bytes } = layer
-    const createdAt = new Date(layer.createdAt).toISOString()
-    await this.#state.layers.record({ id, family, parent, createdAt, bytes })
+    const { id, parent } = layer
+    await this.#state.layers.record(recordOf(layer))
     if (this.#stopped) return
     const now = this.#state.store.layers.get(id)
     // It may have come to stand on another one while that was written; that is written next.

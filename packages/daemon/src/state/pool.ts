@@ -22,6 +22,8 @@ interface PoolNeeded {
 export class Pool {
   readonly #needed: PoolNeeded
   readonly #held = new Map<string, number>()
+  /** The last that was asked of an engine, of each image that is going. */
+  readonly #going = new Map<string, Promise<void>>()
   #shrinking: Promise<void> | undefined
   #again = false
 
@@ -33,6 +35,7 @@ export class Pool {
   async holding<T>(id: string, work: () => Promise<T>): Promise<T> {
     this.#held.set(id, (this.#held.get(id) ?? 0) + 1)
     try {
+      await this.#going.get(id)
       return await work()
     } finally {
       const left = (this.#held.get(id) ?? 1) - 1
@@ -90,8 +93,19 @@ export class Pool {
     )
   }
 
+  /** Whoever wants it meanwhile waits until it is known whether it is there. */
+  async drop(image: Pick<ImageRow, 'id' | 'family'>): Promise<void> {
+    const going = this.#drop(image)
+    this.#going.set(image.id, going)
+    try {
+      await going
+    } finally {
+      if (this.#going.get(image.id) === going) this.#going.delete(image.id)
+    }
+  }
+
   /** What grew from it has its pages now. */
-  async drop({ id, family }: Pick<ImageRow, 'id' | 'family'>): Promise<void> {
+  async #drop({ id, family }: Pick<ImageRow, 'id' | 'family'>): Promise<void> {
     const { store, families, log } = this.#needed
     try {
       const reply = await families.get(family)?.client.request('image.drop', { image: id })

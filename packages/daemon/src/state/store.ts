@@ -8,6 +8,7 @@ import { type Paths, readDaemonRecord } from './data-dir.js'
 import { FamilyTable } from './family-table.js'
 import { ImageTable } from './image-table.js'
 import { LayerTable } from './layer-table.js'
+import { LooseEndTable } from './loose-end-table.js'
 import { ProcessTable } from './process-table.js'
 import { SandboxTable } from './sandbox-table.js'
 
@@ -140,6 +141,7 @@ export class Store {
   readonly images: ImageTable
   readonly processes: ProcessTable
   readonly applied: AppliedTable
+  readonly looseEnds: LooseEndTable
   readonly #db: Database.Database
   readonly #log: string
   readonly #rest: NodeJS.Timeout
@@ -155,6 +157,7 @@ export class Store {
     this.images = new ImageTable(db)
     this.processes = new ProcessTable(db)
     this.applied = new AppliedTable(db)
+    this.looseEnds = new LooseEndTable(db)
   }
 
   /** All of it or, when it throws, nothing. One within another is part of it. */
