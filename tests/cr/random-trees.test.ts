@@ -130,6 +130,14 @@ const operations: Readonly<Record<string, (world: World) => Promise<void>>> = {
     await state.checkpoint.delete()
     world.states = world.states.filter((one) => one !== state)
   },
+  prune: async (world) => {
+    if (world.states.length < 6) return
+    const kept = world.states.filter(() => world.dice() < 0.6)
+    const keep = [...kept, world.pick(world.states)].map(({ checkpoint }) => checkpoint.id)
+    const { removed } = await world.pick(world.workers).box.prune({ family: true, keep })
+    for (const id of keep) expect(removed).not.toContain(id)
+    world.states = world.states.filter(({ checkpoint }) => !removed.includes(checkpoint.id))
+  },
   'kill the daemon': async (world) => {
     await the.daemon.kill()
     await the.daemon.start()
