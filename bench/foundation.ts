@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Sandbox as Box } from 'deltabox'
-import { print, printMachine, type Row, repeat, summary, timed, withOwnDaemon } from './measure.js'
+import { print, type Row, repeat, summary, timed, withOwnDaemon } from './measure.js'
 
 type Sdk = typeof import('deltabox')
 
@@ -95,7 +95,5 @@ async function shellRuns(box: Box): Promise<number[]> {
 }
 
 await withOwnDaemon(async (sdk) => {
-  const rows = await measure(sdk)
-  printMachine()
-  print(rows)
+  print({ rows: await measure(sdk) })
 })

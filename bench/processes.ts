@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Forked } from '@deltabox/protocol'
 import type { CommandHandle, Sandbox } from 'deltabox'
-import { print, printMachine, promised, type Row, summary, timed, withOwnDaemon } from './measure.js'
+import { Promises, print, type Row, summary, timed, withOwnDaemon } from './measure.js'
 import { inside, mustBe, program, Worker, workerIn } from './worker.js'
 
 type Sdk = typeof import('deltabox')
@@ -25,7 +25,7 @@ const library = join(directory, 'fork.so')
 /** A short form has few samples and may run beside other tests. */
 const MARGIN = short ? 4 : 1
 const rows: Row[] = []
-const broken: string[] = []
+const promises = new Promises(MARGIN)
 
 const outsiders: ChildProcess[] = []
 
@@ -66,13 +66,7 @@ class Samples {
 /** How much of what is allowed beside a number of bare forks was needed. */
 function against(what: string, ms: number, own: number, forks: number, bare: number): void {
   const allowed = own + forks * bare
-  compare(what, `of ${own} ms + ${forks} bare forks`, ms / allowed)
-}
-
-function compare(promise: string, what: string, ratio: number): void {
-  const bound = promised(promise)
-  if (!(ratio <= bound * MARGIN)) broken.push(`${promise}: ${ratio.toFixed(2)}, promised ${bound}`)
-  rows.push({ what: `${promise}: ${what}`, median: ratio, p95: bound, unit: 'x' })
+  rows.push(promises.compare(what, `of ${own} ms + ${forks} bare forks`, ms / allowed))
 }
 
 /** Cells and templates are made ready while nothing is asked. */
@@ -188,7 +182,9 @@ async function measure(sdk: Sdk): Promise<void> {
   against('process-rollback', samples.median(`${name} rollback, through the SDK`), 1.5, 1.5, bare)
   against('process-checkpoint', samples.median(`${name} checkpoint, blocking`), 2.5, 2, bare)
   const [of, to] = [large, small].map((one) => samples.median(`${one.name} rollback, through the SDK`))
-  compare('process-rollback-size', `${LARGE_MB} MB / ${SMALL_MB} MB`, (of ?? 0) / (to ?? 1))
+  rows.push(
+    promises.compare('process-rollback-size', `${LARGE_MB} MB / ${SMALL_MB} MB`, (of ?? 0) / (to ?? 1)),
+  )
   await large.box.kill({ checkpoints: true })
   await forks(sdk, small, samples)
   const ratios = rows.splice(0)
@@ -211,9 +207,5 @@ try {
   for (const child of outsiders) child.kill()
   rmSync(directory, { recursive: true, force: true })
 }
-printMachine()
-print(rows)
-if (broken.length > 0) {
-  process.stderr.write(`\nbroken promises:\n${broken.map((line) => `  ${line}\n`).join('')}`)
-  process.exitCode = 1
-}
+print({ rows })
+promises.conclude()

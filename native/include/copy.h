@@ -1,6 +1,7 @@
 /* Copies of single files and of what belongs to a directory besides its entries. */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,12 @@ struct node {
     int dir;
     const char *name;
 };
+
+/* A name for system calls that take no directory. */
+struct node_path {
+    char text[NAME_MAX + 40];
+};
+struct node_path node_path(struct node node);
 
 /* Makes `to` (there already, of the same type) look like `from`: owner, mode, attributes, flags, times. Of overlayfs'
  * attributes those are left out that speak of the node's place among the layers: opaque, redirect, whiteout.

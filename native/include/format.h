@@ -5,7 +5,7 @@
 
 #include "stored.h"
 
-#define FORMAT_VERSION 1u
+#define FORMAT_VERSION 2u
 
 struct format_head {
     char magic[8];
@@ -38,6 +38,12 @@ struct format_file {
 };
 /* 0 or -1 with err. */
 int format_open(struct format_file *file, const char *directory, const char *id, struct err *err);
+/* The image of that id is damaged. Returns -1. */
+int format_damaged(const char *id, const char *what, struct err *err);
+/* All the pages that were written together: in `raw` as they are in the file, or unpacked in `pages`; each has room for an extent.
+ * NULL with err. */
+const uint8_t *format_read_extent(const struct format_file *file, const struct extent *extent, uint8_t *raw,
+                                  uint8_t *pages, struct err *err);
 /* A part of it that has that sum; to be freed. NULL with err. */
 uint8_t *format_read(const struct format_file *file, uint64_t at, uint64_t bytes, const uint64_t sum[2],
                      const char *what, struct err *err);

@@ -63,6 +63,7 @@ uint64_t inject_data(const struct inject *inject);
 /* 0 or -errno; whole or not at all. */
 int subject_read(const struct subject *subject, uint64_t at, void *data, size_t len);
 int subject_write(const struct subject *subject, uint64_t at, const void *data, size_t len);
-/* The same for pages, many at a time; by the slower way above also what the process itself may not reach. */
+/* The same for pages. What the process has in common with others stays in common when it is read. Writing is many at a
+ * time, and by the slower way above where the process itself may not write. */
 int subject_read_pages(const struct subject *subject, const struct range *range, uint8_t *into);
 int subject_write_pages(const struct subject *subject, const struct range *range, const uint8_t *from);

@@ -4,6 +4,8 @@
 #include "base.h"
 
 #define CHAIN_MAX 500
+/* Beside the upper of a tree: the names of files that have several, each with its end, an empty one after each file. */
+#define LAYER_LINKS "links"
 
 /* Newest first: absolute directories. */
 struct chain {

@@ -20,6 +20,8 @@ struct held_mark {
     mode_t mode; /* of the thing itself */
 };
 
+/* False where it is none. */
+bool held_mark_parse(const void *value, size_t size, struct held_mark *mark);
 bool held_mark_read(int dir, const char *name, struct held_mark *mark);
 int held_mark_write(int dir, const char *name, const struct held_mark *mark); /* 0 or -errno */
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base.h"
 #include "ranges.h"
@@ -74,5 +75,9 @@ void pack_id(struct pack *pack, uint32_t *id);
 /* An index into a list of so many; SIZE_MAX where that is allowed. */
 void pack_index(struct pack *pack, size_t *index, size_t count, bool or_none);
 void pack_tree(struct pack *pack, size_t *tree);
+/* A socket's, which has so much room. */
+void pack_address(struct pack *pack, void *address, socklen_t *size, size_t room);
+/* A part of the bytes that are left, which it takes. */
+void pack_take(struct pack *pack, size_t *left, size_t size);
 /* What `kept` of a handle or an object points to; zeroed where it is read. */
 void *pack_kept(struct pack *pack, void **kept, size_t size);

@@ -24,3 +24,5 @@ int pages_take_written(pid_t pid, struct ranges *written);
 int pages_protect(pid_t pid);
 /* Those pages in `within` for which both processes have the same page frame. */
 int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *shared);
+/* Those pages in `within` that no other process has. */
+int pages_alone(pid_t pid, const struct range *within, struct ranges *alone);

@@ -50,6 +50,9 @@ size_t stored_body_of(const struct stored *stored, pid_t pid);
 /* Appends; joins nothing. */
 void body_add(struct body *body, const struct extent *extent);
 
+/* They mean parts of what was written together, in the file of one image. */
+bool extent_is_same(const struct extent *a, const struct extent *b);
+
 /* An extent with the image in whose file it lies. */
 struct found_extent {
     struct extent extent;

@@ -9,6 +9,8 @@ void whereabouts_identify(struct memory *memory, const struct memory *before);
 /* What is not known yet is found out from the templates; `trees` show the files of the image. 0 or -1 with err. */
 int whereabouts_find(struct image *image, const struct base *base, const int *trees, struct err *err);
 bool whereabouts_are_known(const struct image *image);
+/* Where they are known: all are in the trees. */
+bool whereabouts_have_names(const struct image *image);
 /* Opens it; without a name by what it has as its content. It, or -1 with err when it is not what it was. */
 int whereabouts_open(struct whereabouts *where, const int *trees, struct err *err);
 /* The same for what the template of a process has mapped. */

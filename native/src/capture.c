@@ -13,6 +13,7 @@
 #include "lineage.h"
 #include "memory.h"
 #include "process.h"
+#include "sound.h"
 #include "status.h"
 #include "template.h"
 #include "terminal.h"
@@ -196,6 +197,27 @@ static void check_sharing(const struct move *move, struct obstacles *obstacles)
     }
 }
 
+static void check_count(const char *what, size_t count, unsigned most, struct obstacles *obstacles)
+{
+    if (count > most) {
+        obstacle_add(obstacles, NULL, what, true, "there are more than %u of them", most);
+    }
+}
+
+/* Before anything of them is captured, which takes its time. */
+static bool are_too_many(const struct kindred *kindred, struct obstacles *obstacles)
+{
+    const size_t before = obstacles->count;
+    size_t threads = 0;
+
+    for (size_t i = 0; i < kindred->count; i++) {
+        threads += kindred->list[i].unit->subject->thread_count;
+    }
+    check_count("the processes", kindred->count, MEMBERS_MAX, obstacles);
+    check_count("their threads", threads, THREADS_MAX, obstacles);
+    return obstacles->count > before;
+}
+
 /* What ends meanwhile, by a kill, is not there. */
 static int capture_all(struct image *image, struct kindred *kindred, struct move *move,
                        struct obstacles *obstacles, struct err *err)
@@ -223,7 +245,9 @@ static int capture_all(struct image *image, struct kindred *kindred, struct move
         *process = (struct image_process){0};
         kin_remove(kindred, --image->process_count);
     }
-    return kin_complete(image, kindred, move, obstacles, err);
+    int result = kin_complete(image, kindred, move, obstacles, err);
+    check_count("the processes", image->process_count + image->zombie_count, MEMBERS_MAX, obstacles);
+    return result;
 }
 
 int capture(struct image *image, struct move *move, struct obstacles *obstacles, struct err *err)
@@ -232,6 +256,9 @@ int capture(struct image *image, struct move *move, struct obstacles *obstacles,
 
     check_sharing(move, obstacles);
     int result = kin_list(&kindred, move, err);
+    if (result == 0 && are_too_many(&kindred, obstacles)) {
+        result = -1;
+    }
     if (result == 0) {
         kin_await_ends(&kindred, move, obstacles);
         result = capture_all(image, &kindred, move, obstacles, err);

@@ -12,6 +12,7 @@
 #include "fd.h"
 #include "layer.h"
 #include "links.h"
+#include "looks.h"
 #include "move.h"
 #include "root.h"
 #include "sys.h"
@@ -185,11 +186,11 @@ static int carry_special(const struct carry *carry, int parent, const char *name
     } else if (mknodat(parent, name, st->st_mode, st->st_rdev) < 0) {
         return -errno;
     }
-    const struct timespec times[] = {st->st_atim, st->st_mtim};
-    return fchownat(parent, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-                   utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0
-               ? -errno
-               : 0;
+    const struct looks looks = {.mode = st->st_mode & 07777,
+                                .uid = st->st_uid,
+                                .gid = st->st_gid,
+                                .times = {st->st_atim, st->st_mtim}};
+    return looks_set_node(&looks, (struct node){parent, name});
 }
 
 static int carry_group(struct carry *carry, const struct link_name *names, size_t count)
@@ -267,7 +268,7 @@ static int open_group_names(const char *layer, size_t tree, int flags)
 {
     char path[PATH_MAX];
 
-    snprintf(path, sizeof path, "%s/fs%zu/links", layer, tree);
+    snprintf(path, sizeof path, "%s/fs%zu/" LAYER_LINKS, layer, tree);
     return open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
 }
 

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <zstd.h>
 
 #include "base.h"
 #include "fd.h"
@@ -21,11 +20,6 @@
 struct room {
     uint8_t raw[EXTENT_BYTES], pages[EXTENT_BYTES];
 };
-
-static int damaged(const char *id, const char *what, struct err *err)
-{
-    return err_set(err, ERR_DAMAGED, "the image %s is damaged: %s", id, what);
-}
 
 /* ---- pages ---- */
 
@@ -62,46 +56,28 @@ static struct extent *own_extents(const struct stored *stored, size_t *count)
     return list;
 }
 
-static int check_extent(const struct format_file *file, const struct extent *extent, struct room *room,
-                        struct err *err)
-{
-    const size_t whole = (size_t)extent->whole * PAGE_BYTES;
-    const ssize_t got = RETRY_EINTR(pread(file->fd, room->raw, extent->bytes, (off_t)extent->offset));
-
-    if (got < 0) {
-        return err_system(err, errno, "read image", "%s", file->id);
-    }
-    if ((size_t)got != extent->bytes || !format_is_sum(room->raw, extent->bytes, extent->sum)) {
-        return damaged(file->id, "pages of it are not what was written", err);
-    }
-    if (extent->bytes < whole && ZSTD_decompress(room->pages, whole, room->raw, extent->bytes) != whole) {
-        return damaged(file->id, "pages of it cannot be unpacked", err);
-    }
-    return 0;
-}
-
-/* Several extents may mean parts of what was written together: it is read once. */
-static bool is_same(const struct extent *a, const struct extent *b)
-{
-    return a->offset == b->offset && a->bytes == b->bytes && a->whole == b->whole && a->sum[0] == b->sum[0] &&
-           a->sum[1] == b->sum[1];
-}
-
 static int check_pages(const struct format_file *file, const struct stored *stored, struct room *room,
                        struct err *err)
 {
     size_t count;
     struct extent *list = own_extents(stored, &count);
-    int result = 0;
+    bool are_whole = true;
+    uint64_t end = 0;
 
     posix_fadvise(file->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    for (size_t i = 0; result == 0 && i < count; i++) {
-        if (i == 0 || !is_same(&list[i - 1], &list[i])) {
-            result = check_extent(file, &list[i], room, err);
+    /* several may mean parts of what was written together: it is read once */
+    for (size_t i = 0; are_whole && i < count; i++) {
+        if (i > 0 && extent_is_same(&list[i - 1], &list[i])) {
+            continue;
         }
+        /* what was written lies side by side: so no more is read than there is */
+        are_whole = list[i].offset >= end
+                        ? format_read_extent(file, &list[i], room->raw, room->pages, err) != NULL
+                        : format_damaged(file->id, "pages of it lie over each other", err) == 0;
+        end = list[i].offset + list[i].bytes;
     }
     free(list);
-    return result;
+    return are_whole ? 0 : -1;
 }
 
 /* ---- the whole ---- */

@@ -15,11 +15,7 @@
 /* Flags a program without special rights can set. */
 #define FLAGS_CARRIED (FS_SYNC_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_DIRSYNC_FL)
 
-struct node_path {
-    char text[NAME_MAX + 40];
-};
-
-static struct node_path path_of(struct node node)
+struct node_path node_path(struct node node)
 {
     struct node_path path;
 
@@ -28,19 +24,6 @@ static struct node_path path_of(struct node node)
 }
 
 /* ---- attributes ---- */
-
-static bool speaks_of_place(const char *name)
-{
-    static const char *const names[] = {"trusted.overlay.opaque", "trusted.overlay.redirect",
-                                        "trusted.overlay.whiteout"};
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* What the new node inherited from its directory and the old one does not have. Some file systems list one attribute
  * under two names. */
@@ -60,7 +43,7 @@ static int drop_others(const char *from, const char *to)
 static int copy_xattrs(struct node from_node, struct node to_node)
 {
     static char names[XATTR_LIST_MAX], value[XATTR_SIZE_MAX];
-    const struct node_path from = path_of(from_node), to = path_of(to_node);
+    const struct node_path from = node_path(from_node), to = node_path(to_node);
     ssize_t len = llistxattr(from.text, names, sizeof names);
 
     if (len < 0) {
@@ -80,7 +63,7 @@ static int copy_xattrs(struct node from_node, struct node to_node)
 
 int set_overlay_xattr(struct node node, const char *name, const char *value)
 {
-    return lsetxattr(path_of(node).text, name, value, strlen(value), 0) < 0 ? -errno : 0;
+    return lsetxattr(node_path(node).text, name, value, strlen(value), 0) < 0 ? -errno : 0;
 }
 
 /* File systems without flags have none to carry. */
@@ -120,7 +103,7 @@ int copy_looks(struct node from, struct node to, const struct stat *st)
 
 int copy_descriptor_looks(int from, int to)
 {
-    struct looks looks;
+    struct looks looks = {0};
     int result = looks_get(&looks, from);
 
     result = result < 0 ? result : looks_set(&looks, to);

@@ -7,12 +7,14 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <xxhash.h>
+#include <zstd.h>
 
 #include "fd.h"
 
 #define HEAD_MAGIC "DBXIMAGE"
 #define TAIL_MAGIC "DBXWHOLE"
 #define PART_MAX (256ULL << 20)
+#define PAGE_BYTES 4096u
 #define FLAGS_BYTES 4096
 
 /* ---- sums ---- */
@@ -54,7 +56,7 @@ void format_seal(struct format_tail *tail)
     tail->sum = sum_of(tail);
 }
 
-static int damaged(const char *id, const char *what, struct err *err)
+int format_damaged(const char *id, const char *what, struct err *err)
 {
     return err_set(err, ERR_DAMAGED, "the image %s is damaged: %s", id, what);
 }
@@ -86,16 +88,16 @@ static int read_ends(struct format_file *file, struct err *err)
         return err_system(err, errno, "look at image", "%s", file->id);
     }
     if (!S_ISREG(st.st_mode)) {
-        return damaged(file->id, "it is no file", err);
+        return format_damaged(file->id, "it is no file", err);
     }
     file->bytes = (uint64_t)st.st_size;
     if (file->bytes < sizeof head + sizeof *tail ||
         pread(file->fd, &head, sizeof head, 0) != (ssize_t)sizeof head ||
         pread(file->fd, tail, sizeof *tail, st.st_size - (off_t)sizeof *tail) != (ssize_t)sizeof *tail) {
-        return damaged(file->id, "it is too short", err);
+        return format_damaged(file->id, "it is too short", err);
     }
     if (memcmp(head.magic, HEAD_MAGIC, sizeof head.magic) != 0) {
-        return damaged(file->id, "it is no image", err);
+        return format_damaged(file->id, "it is no image", err);
     }
     if (head.version != FORMAT_VERSION) {
         return err_set(err, ERR_NO_IMAGE, "the image %s has format %u, this engine knows %u", file->id,
@@ -103,7 +105,7 @@ static int read_ends(struct format_file *file, struct err *err)
     }
     if (memcmp(tail->magic, TAIL_MAGIC, sizeof tail->magic) != 0 || tail->sum != sum_of(tail) ||
         head.reserved != 0 || !are_in_order(file) || tail->process_count > tail->body_count) {
-        return damaged(file->id, "its end is not what was written", err);
+        return format_damaged(file->id, "its end is not what was written", err);
     }
     return 0;
 }
@@ -133,7 +135,7 @@ uint8_t *format_read(const struct format_file *file, uint64_t at, uint64_t bytes
                      const char *what, struct err *err)
 {
     if (bytes > PART_MAX || !is_within(file, at, bytes)) {
-        damaged(file->id, what, err);
+        format_damaged(file->id, what, err);
         return NULL;
     }
     uint8_t *data = malloc(bytes + 1);
@@ -147,10 +149,34 @@ uint8_t *format_read(const struct format_file *file, uint64_t at, uint64_t bytes
     if (got < 0) {
         err_system(err, errno, "read image", "%s", file->id);
     } else {
-        damaged(file->id, what, err);
+        format_damaged(file->id, what, err);
     }
     free(data);
     return NULL;
+}
+
+const uint8_t *format_read_extent(const struct format_file *file, const struct extent *extent, uint8_t *raw,
+                                  uint8_t *pages, struct err *err)
+{
+    const size_t whole = (size_t)extent->whole * PAGE_BYTES;
+    const ssize_t got = RETRY_EINTR(pread(file->fd, raw, extent->bytes, (off_t)extent->offset));
+
+    if (got < 0) {
+        err_system(err, errno, "read image", "%s", file->id);
+        return NULL;
+    }
+    if ((size_t)got != extent->bytes || !format_is_sum(raw, extent->bytes, extent->sum)) {
+        format_damaged(file->id, "pages of it are not what was written", err);
+        return NULL;
+    }
+    if (extent->bytes == whole) {
+        return raw;
+    }
+    if (ZSTD_decompress(pages, whole, raw, extent->bytes) != whole) {
+        format_damaged(file->id, "pages of it cannot be unpacked", err);
+        return NULL;
+    }
+    return pages;
 }
 
 /* ---- circumstances ---- */

@@ -243,6 +243,9 @@ static int find_fate(const struct seen *seen, struct kept_inet *kept)
 {
     struct tcp_told told;
 
+    if (inet_is_same(&kept->name, &kept->peer_name)) {
+        return seen_refuse(seen, "it is connected to itself");
+    }
     kept->peer = find_peer(seen->image, kept);
     if (kept->peer != SIZE_MAX) {
         kept->fate = TCP_HAS_PEER;
@@ -314,9 +317,7 @@ static int open_socket(const struct opening *opening, const struct image_handle 
 
 static void pack_name(struct pack *pack, struct inet_name *name)
 {
-    PACK(pack, name->size);
-    pack_check(pack, name->size <= sizeof name->address, "a name is too long");
-    pack_raw(pack, &name->address, pack->failure ? 0 : name->size);
+    pack_address(pack, &name->address, &name->size, sizeof name->address);
 }
 
 static bool is_name(const struct inet_name *name)
@@ -374,13 +375,11 @@ static void pack_datagram(struct pack *pack, struct inet_datagram *datagram)
 
 static void pack_datagrams(struct pack *pack, struct kept_inet *kept)
 {
-    size_t bytes = 0;
-
     pack_bytes(pack, &kept->bytes, &kept->byte_count);
     PACK_LIST(pack, kept->datagrams, kept->datagram_count, pack_datagram);
+    size_t left = kept->byte_count;
     for (size_t i = 0; i < kept->datagram_count; i++) {
-        pack_check(pack, kept->datagrams[i].size <= kept->byte_count - bytes, "it has fewer bytes");
-        bytes += pack->failure ? 0 : kept->datagrams[i].size;
+        pack_take(pack, &left, kept->datagrams[i].size);
     }
 }
 

@@ -240,7 +240,6 @@ static void pack_portion(struct pack *pack, struct portion *portion)
 static void pack_pipe(struct pack *pack, struct image_object *object)
 {
     struct pipe *pipe = pack_kept(pack, &object->kept, sizeof *pipe);
-    size_t bytes = 0;
 
     PACK(pack, pipe->mode);
     pack_id(pack, &pipe->uid);
@@ -249,9 +248,9 @@ static void pack_pipe(struct pack *pack, struct image_object *object)
     pack_check(pack, pipe->capacity > 0, "a pipe has no room");
     pack_bytes(pack, &pipe->bytes, &pipe->byte_count);
     PACK_LIST(pack, pipe->pieces, pipe->piece_count, pack_portion);
+    size_t left = pipe->byte_count;
     for (size_t i = 0; i < pipe->piece_count; i++) {
-        pack_check(pack, pipe->pieces[i].length <= pipe->byte_count - bytes, "it has fewer bytes");
-        bytes += pack->failure ? 0 : pipe->pieces[i].length;
+        pack_take(pack, &left, pipe->pieces[i].length);
     }
     PACK(pack, pipe->is_fifo);
     pack_string(pack, &pipe->path);

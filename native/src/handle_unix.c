@@ -348,6 +348,28 @@ static bool can_act(const struct image *image, pid_t pid)
     return is_free;
 }
 
+/* What it is made of again is made in the name of who has made it. */
+static bool needs_maker(const struct kept_unix *kept)
+{
+    return kept->listens || (kept->type == SOCK_DGRAM ? kept->credentials.pid != 0 : kept->has_peer);
+}
+
+/* Nobody has its other end open: who waits to be accepted may have shut it, as the end of the other one does. */
+static bool is_waiting(const struct image *image, const struct kept_unix *kept)
+{
+    return kept->has_peer && kept->type != SOCK_DGRAM && kept->peer_inode == 0 &&
+           (!kept->shut || find_listener(image, kept->inode) != SIZE_MAX);
+}
+
+/* One of two messages go between, of which one was connected to another since: that takes its name only, and they have none. */
+static bool is_parted(const struct image *image, const struct kept_unix *kept)
+{
+    const struct kept_unix *peer = image->handles[kept->peer].kept;
+
+    return kept->type == SOCK_DGRAM && kept->credentials.pid != 0 &&
+           (peer->credentials.pid == 0 || peer->peer_inode != kept->inode);
+}
+
 static int join(const struct seen *seen, struct kept_unix *kept)
 {
     const struct image *image = seen->image;
@@ -357,17 +379,19 @@ static int join(const struct seen *seen, struct kept_unix *kept)
             return seen_wait(seen, "a connection waits in it that no process has open");
         }
     }
-    if ((kept->listens || (kept->has_peer && kept->type != SOCK_DGRAM)) &&
-        !can_act(image, kept->credentials.pid)) {
+    if (needs_maker(kept) && !can_act(image, kept->credentials.pid)) {
         return seen_refuse(seen, "it was made by a process that has ended or is outside");
     }
-    kept->waits = kept->has_peer && kept->type != SOCK_DGRAM && kept->peer_inode == 0 && !kept->shut;
+    kept->waits = is_waiting(image, kept);
     if (!kept->has_peer || (kept->peer_inode == 0 && !kept->waits)) {
         return 0;
     }
     kept->peer = kept->waits ? find_listener(image, kept->inode) : find_inode(image, kept->peer_inode);
     if (kept->peer == SIZE_MAX) {
         return seen_refuse(seen, "its other end is not open in a process");
+    }
+    if (is_parted(image, kept)) {
+        return seen_refuse(seen, "it was made as one of two, and one of them is connected to another");
     }
     return kept->waits && kept->outgoing > 0
                ? seen_wait(seen, "it was not accepted yet, and has sent something")
@@ -406,9 +430,7 @@ static void pack_inode(struct pack *pack, uint64_t *inode)
 
 static void pack_name(struct pack *pack, struct unix_name *name)
 {
-    PACK(pack, name->size);
-    pack_check(pack, name->size <= sizeof name->address, "a name is too long");
-    pack_raw(pack, &name->address, pack->failure ? 0 : name->size);
+    pack_address(pack, &name->address, &name->size, sizeof name->address);
 }
 
 static bool is_name(const struct unix_name *name)
@@ -425,13 +447,11 @@ static void pack_piece(struct pack *pack, struct unix_piece *piece)
 
 static void pack_pieces(struct pack *pack, struct kept_unix *kept)
 {
-    size_t bytes = 0;
-
     pack_bytes(pack, &kept->bytes, &kept->byte_count);
     PACK_LIST(pack, kept->pieces, kept->piece_count, pack_piece);
+    size_t left = kept->byte_count;
     for (size_t i = 0; i < kept->piece_count; i++) {
-        pack_check(pack, kept->pieces[i].size <= kept->byte_count - bytes, "it has fewer bytes");
-        bytes += pack->failure ? 0 : kept->pieces[i].size;
+        pack_take(pack, &left, kept->pieces[i].size);
     }
 }
 

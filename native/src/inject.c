@@ -38,15 +38,11 @@ int subject_write(const struct subject *subject, uint64_t at, const void *data, 
     return wrote < 0 ? -errno : (size_t)wrote < len ? -EFAULT : 0;
 }
 
+/* Not by process_vm_readv: it pins what it reads, and of a page that others have, too, the kernel makes a copy for the
+ * process before it pins it. */
 int subject_read_pages(const struct subject *subject, const struct range *range, uint8_t *into)
 {
-    const size_t bytes = range->end - range->start;
-    const struct iovec local = {.iov_base = into, .iov_len = bytes};
-    const struct iovec remote = {.iov_base = (void *)range->start, .iov_len = bytes};
-
-    return process_vm_readv(subject->pid, &local, 1, &remote, 1, 0) == (ssize_t)bytes
-               ? 0
-               : subject_read(subject, range->start, into, bytes);
+    return subject_read(subject, range->start, into, range->end - range->start);
 }
 
 int subject_write_pages(const struct subject *subject, const struct range *range, const uint8_t *from)

@@ -72,17 +72,25 @@ static bool is_whiteout(const struct stat *st)
     return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
 }
 
+bool held_mark_parse(const void *value, size_t size, struct held_mark *mark)
+{
+    char text[HELD_MARK_BYTES] = "", end;
+
+    if (size >= sizeof text) {
+        return false;
+    }
+    memcpy(text, value, size);
+    return sscanf(text, "%u %o%c", &mark->number, &mark->mode, &end) == 2 &&
+           (S_ISSOCK(mark->mode) || S_ISFIFO(mark->mode));
+}
+
 bool held_mark_read(int dir, const char *name, struct held_mark *mark)
 {
     char path[NAME_MAX + 40], value[HELD_MARK_BYTES];
 
     snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir, name);
-    ssize_t len = lgetxattr(path, HELD_MARK, value, sizeof value - 1);
-    if (len < 0) {
-        return false;
-    }
-    value[len] = '\0';
-    return sscanf(value, "%u %o", &mark->number, &mark->mode) == 2;
+    ssize_t len = lgetxattr(path, HELD_MARK, value, sizeof value);
+    return len >= 0 && held_mark_parse(value, (size_t)len, mark);
 }
 
 int held_mark_write(int dir, const char *name, const struct held_mark *mark)

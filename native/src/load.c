@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <zstd.h>
 
 #include "ancestor.h"
 #include "areas.h"
@@ -27,7 +26,7 @@ static int damaged(const char *id, const char *what, struct err *err)
     if (strcmp(what, PACK_OTHER_KERNEL) == 0 || strcmp(what, PACK_OTHER_PROCESSOR) == 0) {
         return err_set(err, ERR_OTHER_HOST, "the image %s: %s", id, what);
     }
-    return err_set(err, ERR_DAMAGED, "the image %s is damaged: %s", id, what);
+    return format_damaged(id, what, err);
 }
 
 /* ---- where the pages are ---- */
@@ -62,8 +61,8 @@ static bool stands_well(const struct stored *stored)
                         : stored->depth == 0;
 }
 
-static struct stored *read_index(const struct format_file *file, char parent[ID_MAX + 1],
-                                 char base[ID_MAX + 1], struct err *err)
+struct stored *store_read_index(const struct format_file *file, char parent[ID_MAX + 1],
+                                char base[ID_MAX + 1], struct err *err)
 {
     const struct format_tail *tail = &file->tail;
     uint8_t *data = format_read(file, tail->index_at, tail->index_bytes, tail->index_sum, "its index", err);
@@ -97,7 +96,7 @@ static struct stored *read_chain(const struct format_file *top, const char *dire
                                  char parent[ID_MAX + 1], struct err *err)
 {
     char base[ID_MAX + 1], ignored[ID_MAX + 1];
-    struct stored *first = read_index(top, parent, base, err);
+    struct stored *first = store_read_index(top, parent, base, err);
 
     for (struct stored *at = first; at && base[0]; at = at->base) {
         struct format_file file;
@@ -108,7 +107,7 @@ static struct stored *read_chain(const struct format_file *top, const char *dire
             stored_leave(first);
             return NULL;
         }
-        at->base = read_index(&file, ignored, base, err);
+        at->base = store_read_index(&file, ignored, base, err);
         fd_close(&file.fd);
         if (!at->base) {
             stored_leave(first);
@@ -211,22 +210,6 @@ struct stored *store_read_places(const struct format_file *file, const char *dir
     return read_chain(file, directory, parent, err);
 }
 
-bool store_needs_room(const struct image *image)
-{
-    for (size_t i = 0; i < image->process_count; i++) {
-        const struct memory *memory = &image->processes[i].memory;
-        for (size_t j = 0; j < memory->file_count; j++) {
-            if (!memory->files[j].where.path) {
-                return true;
-            }
-        }
-        if (!memory->program_where.path) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- pages ---- */
 
 /* An extent as it is in the file, and as it was. */
@@ -266,41 +249,11 @@ static const struct format_file *file_of(struct filling *this, const char *id)
     return file;
 }
 
-static bool is_same(const struct found_extent *a, const struct found_extent *b)
-{
-    return a->extent.offset == b->extent.offset && a->extent.bytes == b->extent.bytes &&
-           a->extent.whole == b->extent.whole &&
-           memcmp(a->extent.sum, b->extent.sum, sizeof a->extent.sum) == 0 &&
-           strcmp(a->source, b->source) == 0;
-}
-
 static const uint8_t *unpack(struct filling *this, struct unpacked *into, const struct found_extent *found)
 {
-    const struct extent *extent = &found->extent;
     const struct format_file *file = file_of(this, found->source);
-    const size_t whole = (size_t)extent->whole * PAGE_BYTES;
 
-    if (!file) {
-        return NULL;
-    }
-    const ssize_t got = RETRY_EINTR(pread(file->fd, into->raw, extent->bytes, (off_t)extent->offset));
-    if (got < 0) {
-        err_system(this->err, errno, "read image", "%s", file->id);
-        return NULL;
-    }
-    if ((size_t)got != extent->bytes || !format_is_sum(into->raw, extent->bytes, extent->sum)) {
-        damaged(file->id, "pages of it are not what was written", this->err);
-        return NULL;
-    }
-    if (extent->bytes == whole) {
-        return into->raw;
-    }
-    const size_t size = ZSTD_decompress(into->pages, EXTENT_BYTES, into->raw, extent->bytes);
-    if (ZSTD_isError(size) || size != whole) {
-        damaged(file->id, "pages of it cannot be unpacked", this->err);
-        return NULL;
-    }
-    return into->pages;
+    return file ? format_read_extent(file, &found->extent, into->raw, into->pages, this->err) : NULL;
 }
 
 /* All its pages, of which some are meant. What a newer image has written between them makes many parts of an extent: it is
@@ -309,7 +262,8 @@ static const uint8_t *read_extent(struct filling *this, const struct found_exten
 {
     struct unpacked *into = found->extent.count < found->extent.whole ? &this->part : &this->whole;
 
-    if (!into->whole || !is_same(&into->what, found)) {
+    if (!into->whole || !extent_is_same(&into->what.extent, &found->extent) ||
+        strcmp(into->what.source, found->source) != 0) {
         into->whole = unpack(this, into, found);
         into->what = *found;
     }

@@ -25,6 +25,7 @@
 #include "sandbox.h"
 #include "server.h"
 #include "spare.h"
+#include "transfer.h"
 
 #define FILES_WANTED 1000000u
 
@@ -36,16 +37,22 @@ struct options {
 static void usage(void)
 {
     fprintf(stderr, "usage: deltabox-engine --socket PATH --uid-base N [--log PATH] | --probe | "
-                    "--check-images DIR ID...\n");
+                    "--check-images DIR ID... | --uid-base N --pack DIR | --uid-base N --unpack DIR | "
+                    "--rename-images DIR OLD NEW...\n");
     exit(2);
 }
 
 static void parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option known[] = {
-        {"socket", required_argument, NULL, 's'},       {"uid-base", required_argument, NULL, 'u'},
-        {"log", required_argument, NULL, 'l'},          {"probe", no_argument, NULL, 'p'},
-        {"check-images", required_argument, NULL, 'c'}, {0}};
+    static const struct option known[] = {{"socket", required_argument, NULL, 's'},
+                                          {"uid-base", required_argument, NULL, 'u'},
+                                          {"log", required_argument, NULL, 'l'},
+                                          {"probe", no_argument, NULL, 'p'},
+                                          {"check-images", required_argument, NULL, 'c'},
+                                          {"pack", required_argument, NULL, 'o'},
+                                          {"unpack", required_argument, NULL, 'i'},
+                                          {"rename-images", required_argument, NULL, 'r'},
+                                          {0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -54,7 +61,7 @@ static void parse_options(int argc, char **argv, struct options *options)
             options->socket = strdup(optarg);
             break;
         case 'u':
-            options->uid_base = (uint32_t)strtoul(optarg, NULL, 10);
+            options->uid_base = engine.uid_base = (uint32_t)strtoul(optarg, NULL, 10);
             break;
         case 'l':
             options->log = strdup(optarg);
@@ -63,6 +70,12 @@ static void parse_options(int argc, char **argv, struct options *options)
             exit(probe());
         case 'c':
             exit(check_images(optarg, argv + optind, argc - optind));
+        case 'o':
+            exit(transfer_pack(optarg));
+        case 'i':
+            exit(transfer_unpack(optarg));
+        case 'r':
+            exit(transfer_rename(optarg, argv + optind, argc - optind));
         default:
             usage();
         }
@@ -181,7 +194,6 @@ int main(int argc, char **argv)
     allow_many_files();
     open_log(options.log);
     prctl(PR_SET_NAME, "deltabox-engine");
-    engine.uid_base = options.uid_base;
     loop_init();
     children_init();
     cgroup_detect();

@@ -27,6 +27,38 @@ static struct image *arg_there(item args, struct err *err)
     return image;
 }
 
+static bool grows_from(const struct image *image, const char *id)
+{
+    for (size_t i = 0; i < image->process_count; i++) {
+        const struct image_process *process = &image->processes[i];
+        if (process->memory.grows && strcmp(process->origin, id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Those that will have its pages, NULL behind the last. To be freed. */
+static const struct image **heirs_of(const struct image *gone)
+{
+    size_t count = 0;
+
+    for (const struct image *image = images; image; image = image->next) {
+        count++;
+    }
+    const struct image **heirs = calloc(count + 1, sizeof *heirs);
+    if (!heirs) {
+        die("out of memory");
+    }
+    count = 0;
+    for (const struct image *image = images; image; image = image->next) {
+        if (grows_from(image, gone->id)) {
+            heirs[count++] = image;
+        }
+    }
+    return heirs;
+}
+
 int op_image_drop(struct request *request, struct err *err)
 {
     struct image *image = arg_there(request->args, err);
@@ -34,17 +66,18 @@ int op_image_drop(struct request *request, struct err *err)
     if (!image) {
         return -1;
     }
+    const struct image **heirs = heirs_of(image);
     image_free(image);
-    /* What grew from it has its pages now. */
     out_text(&request->ok, "images");
     out_list(&request->ok);
-    for (const struct image *heir = images; heir; heir = heir->next) {
+    for (size_t i = 0; heirs[i]; i++) {
         out_map(&request->ok);
-        out_key_text(&request->ok, "image", heir->id);
-        out_key_uint(&request->ok, "bytes", image_bytes(heir));
+        out_key_text(&request->ok, "image", heirs[i]->id);
+        out_key_uint(&request->ok, "bytes", image_bytes(heirs[i]));
         out_end(&request->ok);
     }
     out_end(&request->ok);
+    free(heirs);
     return OP_DONE;
 }
 
@@ -163,7 +196,7 @@ int op_images_unstore(struct request *request, struct err *err)
 
 static int fill(struct image *image, struct view *view, const char *directory, struct err *err)
 {
-    if (store_needs_room(image) && make_head(view, directory, err) < 0) {
+    if (!whereabouts_have_names(image) && make_head(view, directory, err) < 0) {
         return -1;
     }
     return view_mount(view, err) < 0 ? -1 : store_fill(image, directory, view->trees, err);

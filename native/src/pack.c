@@ -256,6 +256,19 @@ void pack_tree(struct pack *pack, size_t *tree)
     pack_check(pack, !pack->is_reading || *tree < pack->tree_count, "it names a tree that is not there");
 }
 
+void pack_address(struct pack *pack, void *address, socklen_t *size, size_t room)
+{
+    PACK(pack, *size);
+    pack_check(pack, *size <= room, "a name is too long");
+    pack_raw(pack, address, pack->failure ? 0 : *size);
+}
+
+void pack_take(struct pack *pack, size_t *left, size_t size)
+{
+    pack_check(pack, size <= *left, "it has fewer bytes");
+    *left -= pack->failure ? 0 : size;
+}
+
 void *pack_kept(struct pack *pack, void **kept, size_t size)
 {
     if (pack->is_reading) {

@@ -195,3 +195,28 @@ int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *s
     }
     return 0;
 }
+
+#define ENTRY_ALONE (1ULL << 56)
+
+int pages_alone(pid_t pid, const struct range *within, struct ranges *alone)
+{
+    uint64_t entries[ENTRIES];
+    cleanup_fd pagemap = open_pagemap(pid);
+
+    if (pagemap < 0) {
+        return pagemap;
+    }
+    for (uint64_t at = within->start; at < within->end;) {
+        const uint64_t pages = (within->end - at) / PAGE_BYTES;
+        const size_t count = pages < ENTRIES ? pages : ENTRIES, bytes = count * sizeof *entries;
+        if (pread(pagemap, entries, bytes, (off_t)(at / PAGE_BYTES * sizeof *entries)) != (ssize_t)bytes) {
+            return -EIO;
+        }
+        for (size_t i = 0; i < count; i++, at += PAGE_BYTES) {
+            if (entries[i] & ENTRY_ALONE) {
+                ranges_append(alone, at, at + PAGE_BYTES);
+            }
+        }
+    }
+    return 0;
+}

@@ -11,9 +11,7 @@
 #include "segment.h"
 #include "terminal.h"
 
-#define PID_MOST 4194304 /* the kernel's PID_MAX_LIMIT */
-#define MEMBERS_MAX 4096u
-#define THREADS_MAX 65536u
+#define PID_MOST 4194304                /* the kernel's PID_MAX_LIMIT */
 #define KERNEL_PAGES_BYTES (64 * 4096u) /* what there is room for when they are moved */
 
 /* ---- lists in which nothing is twice ---- */

@@ -94,6 +94,12 @@ void body_add(struct body *body, const struct extent *extent)
     body->extents[body->count++] = *extent;
 }
 
+bool extent_is_same(const struct extent *a, const struct extent *b)
+{
+    return a->offset == b->offset && a->bytes == b->bytes && a->whole == b->whole &&
+           memcmp(a->sum, b->sum, sizeof a->sum) == 0;
+}
+
 /* ---- finding ---- */
 
 struct finding {

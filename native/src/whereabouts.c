@@ -235,20 +235,41 @@ int whereabouts_find(struct image *image, const struct base *base, const int *tr
     return 0;
 }
 
-bool whereabouts_are_known(const struct image *image)
+/* Of all that its processes map and execute. */
+static bool holds_for_all(const struct image *image, bool (*holds)(const struct whereabouts *))
 {
     for (size_t i = 0; i < image->process_count; i++) {
         const struct memory *memory = &image->processes[i].memory;
         for (size_t j = 0; j < memory->file_count; j++) {
-            if (!memory->files[j].where.is_known) {
+            if (!holds(&memory->files[j].where)) {
                 return false;
             }
         }
-        if (!memory->program_where.is_known) {
+        if (!holds(&memory->program_where)) {
             return false;
         }
     }
     return true;
+}
+
+static bool is_known(const struct whereabouts *where)
+{
+    return where->is_known;
+}
+
+bool whereabouts_are_known(const struct image *image)
+{
+    return holds_for_all(image, is_known);
+}
+
+static bool has_name(const struct whereabouts *where)
+{
+    return where->path != NULL;
+}
+
+bool whereabouts_have_names(const struct image *image)
+{
+    return holds_for_all(image, has_name);
 }
 
 /* ---- opening ---- */

@@ -27,6 +27,9 @@ struct stored *sample_make(struct sample_file *file, struct image *image, struct
 void sample_free(struct sample_file *file);
 /* The whole file as bytes, to be freed. */
 uint8_t *sample_join(const struct sample_file *file, size_t *size);
+/* Makes one on the base, which may be NULL, and writes it. */
+struct stored *sample_store(const char *directory, const char *id, struct stored *base,
+                            struct sample_file *file);
 void sample_write(const char *directory, const char *name, const void *bytes, size_t size);
 
 /* The files that its processes map, in a directory that stands for a tree. */

@@ -160,3 +160,17 @@ void sample_tree(int tree)
         close(fd);
     }
 }
+
+struct stored *sample_store(const char *directory, const char *id, struct stored *base,
+                            struct sample_file *file)
+{
+    struct image *image = sample_image(id);
+    struct stored *stored = sample_make(file, image, base);
+    size_t size;
+    uint8_t *bytes = sample_join(file, &size);
+
+    sample_write(directory, id, bytes, size);
+    free(bytes);
+    image_free(image);
+    return stored;
+}

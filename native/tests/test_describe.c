@@ -9,6 +9,7 @@
 #include "inet_socket.h"
 #include "reading.h"
 #include "sample.h"
+#include "sound.h"
 #include "terminal.h"
 #include "unix_socket.h"
 
@@ -206,6 +207,28 @@ REFUSED(inet_name_too_short, INET(0)->name.size = 2;)
 REFUSED(inet_datagram_of_more, INET(3)->datagrams[0].size = 3;)
 REFUSED(inet_state_of_nobody, INET(0)->state = TCP_IS_CLOSING + 1;)
 
+/* Together with its processes. */
+static void give_zombies(struct image *image, size_t count)
+{
+    const struct image_zombie any = image->zombies[1];
+
+    image->zombies = realloc(image->zombies, count * sizeof *image->zombies);
+    for (size_t i = 0; i < count; i++) {
+        image->zombies[i] = any;
+        image->zombies[i].pid = 1000 + (pid_t)i;
+    }
+    image->zombie_count = count;
+}
+
+REFUSED(as_many_as_there_may_be, give_zombies(image, MEMBERS_MAX - image->process_count);)
+REFUSED(one_too_many, give_zombies(image, MEMBERS_MAX - image->process_count + 1);)
+
+static void test_how_many_there_may_be(void)
+{
+    CHECK(is_read(as_many_as_there_may_be));
+    CHECK(!is_read(one_too_many));
+}
+
 static void test_images_that_cannot_be(void)
 {
     CHECK(is_read(nothing));
@@ -248,5 +271,6 @@ int main(void)
 {
     test_a_description_is_read_as_it_was_written();
     test_images_that_cannot_be();
+    test_how_many_there_may_be();
     return DONE("describe");
 }

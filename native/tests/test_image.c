@@ -11,6 +11,7 @@
 #include "sample.h"
 #include "store.h"
 #include "tree.h"
+#include "whereabouts.h"
 
 #define PAGE 4096u
 
@@ -29,23 +30,11 @@ static void expect_refused(const char *id, const char *code, const char *named)
     CHECK(!image && strcmp(err.code, code) == 0 && strstr(err.message, named));
 }
 
-static struct stored *write_sample(const char *id, struct stored *base, struct sample_file *file)
-{
-    struct image *image = sample_image(id);
-    struct stored *stored = sample_make(file, image, base);
-    size_t size;
-    uint8_t *bytes = sample_join(file, &size);
-
-    sample_write(directory, id, bytes, size);
-    free(bytes);
-    image_free(image);
-    return stored;
-}
-
 static void test_a_file_is_read_as_it_was_written(void)
 {
     struct sample_file file, next;
-    struct stored *first = write_sample("first", NULL, &file), *second = write_sample("second", first, &next);
+    struct stored *first = sample_store(directory, "first", NULL, &file),
+                  *second = sample_store(directory, "second", first, &next);
     struct err err = {0};
     struct image *image = store_read("second", directory, SAMPLE_TREES, &err);
     char tree_path[64], *trees_path[] = {tree_path};
@@ -54,7 +43,7 @@ static void test_a_file_is_read_as_it_was_written(void)
     CHECK(image && strcmp(image->id, "second") == 0 && image->process_count == 3);
     CHECK(image->stored->depth == 1 && strcmp(image->stored->base->id, "first") == 0);
     CHECK(memcmp(image->stored->base->sum, first->sum, sizeof first->sum) == 0);
-    CHECK(store_needs_room(image));
+    CHECK(!whereabouts_have_names(image));
     snprintf(tree_path, sizeof tree_path, "%s/tree", directory);
     CHECK(mkdir(trees_path[0], 0755) == 0);
     trees[0] = trees[1] = open(tree_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -85,7 +74,7 @@ static void test_a_file_is_read_as_it_was_written(void)
 static void test_every_byte_counts(void)
 {
     struct sample_file file;
-    struct stored *stored = write_sample("flip", NULL, &file);
+    struct stored *stored = sample_store(directory, "flip", NULL, &file);
     size_t size;
     uint8_t *bytes = sample_join(&file, &size);
     const size_t from = sizeof(struct format_head) + file.page_bytes;
@@ -110,7 +99,7 @@ static void test_every_byte_counts(void)
 static void test_every_length_counts(void)
 {
     struct sample_file file;
-    struct stored *stored = write_sample("short", NULL, &file);
+    struct stored *stored = sample_store(directory, "short", NULL, &file);
     size_t size;
     uint8_t *bytes = sample_join(&file, &size);
     char path[64];
@@ -150,7 +139,7 @@ static void test_what_is_no_image(void)
 static void test_damaged_pages(void)
 {
     struct sample_file file;
-    struct stored *stored = write_sample("pages", NULL, &file);
+    struct stored *stored = sample_store(directory, "pages", NULL, &file);
     struct err err = {0};
     size_t size;
     uint8_t *bytes = sample_join(&file, &size);
@@ -179,7 +168,8 @@ static void test_damaged_pages(void)
 static void test_a_base_that_is_missing_or_another(void)
 {
     struct sample_file file, next, other;
-    struct stored *base = write_sample("base", NULL, &file), *top = write_sample("top", base, &next);
+    struct stored *base = sample_store(directory, "base", NULL, &file),
+                  *top = sample_store(directory, "top", base, &next);
     char path[64];
 
     snprintf(path, sizeof path, "%s/base", directory);
@@ -316,7 +306,7 @@ static void test_families_that_cannot_be(void)
 static void test_another_host(void)
 {
     struct sample_file file;
-    struct stored *stored = write_sample("host", NULL, &file);
+    struct stored *stored = sample_store(directory, "host", NULL, &file);
     const size_t machine = 1 + file.description[0] / 2;
     size_t size;
 

@@ -1,7 +1,7 @@
 /** Checkpoints that are taken while a program is busy in every way, rollbacks to any of them, and forks. */
 import { type Client, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
-import { useDaemon } from './support/use-daemon.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)

@@ -1,8 +1,8 @@
 /** Checkpoints, rollbacks and forks of several sandboxes at the same time. */
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Ledger } from './support/ledger.js'
-import { useDaemon } from './support/use-daemon.js'
 
 const the = useDaemon()
 

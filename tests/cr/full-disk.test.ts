@@ -1,5 +1,5 @@
 /** The disk is full: nothing is lost, the sandbox runs on, and it goes on by itself once there is room. */
-import { mkdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import { type Checkpoint, Client, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, expect, it } from 'vitest'
@@ -82,4 +82,28 @@ it('a switch that finds no room fails, and changes nothing', async () => {
   await worker.box.rollback(checkpoint)
   expect(await worker.digest()).toBe(digest)
   await worker.box.kill({ checkpoints: true })
+}, 120_000)
+
+it('what is taken in and finds no room leaves nothing', async () => {
+  const worker = await Churn.start(client, 40)
+  await worker.step(1)
+  const checkpoint = await worker.box.checkpoint()
+  const digest = await worker.digest()
+  const content = Buffer.concat(await (await checkpoint.export()).toArray())
+  await worker.box.kill({ checkpoints: true })
+  const families = (): string[] => readdirSync(path.join(daemon.dataDir, 'data', 'families')).sort()
+  const before = families()
+  for (const left of [0, 64 << 10, content.length >> 1]) {
+    fill(left)
+    const error = await Sandbox.import(content, { client }).catch((fault: unknown) => fault)
+    expect(`${(error as { code: string }).code} ${(error as Error).message}`).toContain('disk_full ')
+    expect(families()).toEqual(before)
+    rmSync(filler())
+  }
+  const { checkpoint: arrived } = await Sandbox.import(content, { client })
+  const [box] = await arrived.fork()
+  if (!box) throw new Error('one was wanted')
+  expect(await (await Churn.in(box, worker.process)).digest()).toBe(digest)
+  await box.kill({ checkpoints: true })
+  await arrived.delete()
 }, 120_000)

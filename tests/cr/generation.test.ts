@@ -1,7 +1,7 @@
 /** /run/deltabox/generation tells a program that it is another copy than the one it was. */
 import { Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
-import { useDaemon } from './support/use-daemon.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 
 const the = useDaemon()
 

@@ -1,12 +1,14 @@
 /** Processes that come back from disk: what is not used is put out of memory here as soon as it may be. */
-import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
+
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
 import { enginesOf } from '../e2e/support/engines.js'
+import { flipByte } from '../e2e/support/flip-byte.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Family } from './support/family.js'
 import { linesOf } from './support/lines.js'
-import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon({ DELTABOX_POOL_BYTES: '0' })
@@ -36,14 +38,6 @@ function imageFile(checkpoint: { id: string }): string {
     .find((file) => statSync(file, { throwIfNoEntry: false }))
   if (found === undefined) throw new Error(`${checkpoint.id} has no file`)
   return found
-}
-
-function flipByte(file: string, at: number): void {
-  const fd = openSync(file, 'r+')
-  const byte = Buffer.alloc(1)
-  readSync(fd, byte, 0, 1, at)
-  writeSync(fd, Buffer.from([~(byte[0] ?? 0) & 0xff]), 0, 1, at)
-  closeSync(fd)
 }
 
 async function killEngines(box: Sandbox): Promise<void> {
@@ -130,17 +124,95 @@ describe('a daemon and engines that are killed', () => {
 })
 
 describe('templates that are killed', () => {
-  it('are made again from disk', async () => {
+  async function scene(): Promise<{ box: Sandbox; victim: Victim; checkpoint: Checkpoint }> {
     const box = await create()
     const victim = await Victim.start(box, 'memory.py')
     const checkpoint = await box.checkpoint()
     await untilDurable(checkpoint)
     await victim.change()
-    // One may go while another is looked at.
-    for (const { pid } of new Family(the.daemon, box.id).templates()) process.kill(pid, 'SIGKILL')
+    return { box, victim, checkpoint }
+  }
+
+  async function killTemplates(box: Sandbox): Promise<void> {
+    const family = new Family(the.daemon, box.id)
+    for (const { pid } of family.templates()) process.kill(pid, 'SIGKILL')
+    await expect.poll(() => family.templates(), options).toEqual([])
+  }
+
+  it('are made again from disk', async () => {
+    const { box, victim, checkpoint } = await scene()
+    await killTemplates(box)
     expect(await box.rollback(checkpoint)).toMatchObject({ source: 'image', lost: 0 })
     await victim.verify()
     await box.kill({ checkpoints: true })
+  })
+
+  it.each([
+    ['one', { count: 1 }],
+    ['several', { count: 4 }],
+    ['as many as can be made', { count: 4, partial: true }],
+  ])('are made again from disk for forks: %s', async (_, options) => {
+    const { box, victim, checkpoint } = await scene()
+    await killTemplates(box)
+    const kids = (await checkpoint.fork(options)) as Sandbox[]
+    expect(kids.length).toBe(options.count)
+    for (const kid of kids) await (await victim.in(kid)).verify()
+    for (const one of [...kids, box]) await one.kill({ checkpoints: true })
+  })
+
+  it('are made again once for all that want them at a time', async () => {
+    const { box, victim, checkpoint } = await scene()
+    await killTemplates(box)
+    const [left, right] = await Promise.all([
+      checkpoint.fork(4),
+      checkpoint.fork(4),
+      box.rollback(checkpoint),
+    ])
+    for (const kid of [...left, ...right]) await (await victim.in(kid)).verify()
+    await victim.verify()
+    const reads = the.daemon
+      .logText()
+      .match(new RegExp(`"image":"${checkpoint.id}"[^\n]*brought into memory`, 'g'))
+    expect(reads?.length).toBe(1)
+    for (const one of [...left, ...right, box]) await one.kill({ checkpoints: true })
+  })
+
+  it('are not needed for the next checkpoint, nor to fork what goes on from there', async () => {
+    const { box, victim, checkpoint } = await scene()
+    await box.rollback(checkpoint)
+    await victim.verify()
+    await box.files.write('/root/more', 'than before')
+    await killTemplates(box)
+    const [kid] = await box.fork(1)
+    await (await victim.in(kid as Sandbox)).verify()
+    await killTemplates(box)
+    const next = await box.checkpoint()
+    await untilDurable(next)
+    await victim.change()
+    expect(await box.rollback(next)).toMatchObject({ lost: 0 })
+    await victim.verify()
+    for (const one of [kid as Sandbox, box]) await one.kill({ checkpoints: true })
+  })
+
+  it.each([false, true])('and cannot be made again leave nothing of forks: partial %s', async (partial) => {
+    const { box, victim, checkpoint } = await scene()
+    const file = imageFile(checkpoint)
+    const half = Math.floor(statSync(file).size / 3)
+    flipByte(file, half)
+    await killTemplates(box)
+    const list = (): Promise<unknown> => Sandbox.list({ client: the.client })
+    const before = await list()
+    const made = await checkpoint.fork({ count: 4, partial }).catch((error: unknown) => error)
+    const damaged = expect.objectContaining({ code: 'image_damaged' })
+    if (partial) expect(made).toEqual([damaged, damaged, damaged, damaged])
+    else expect(made).toMatchObject({ code: 'fork_failed', details: { code: 'image_damaged', failed: 4 } })
+    const sandboxes = path.join(path.dirname(file), '../sandboxes')
+    expect(readdirSync(sandboxes)).toEqual([box.id])
+    expect(await list()).toEqual(before)
+    flipByte(file, half)
+    const [kid] = await checkpoint.fork(1)
+    await (await victim.in(kid as Sandbox)).verify()
+    for (const one of [kid as Sandbox, box]) await one.kill({ checkpoints: true })
   })
 })
 

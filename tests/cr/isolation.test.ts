@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { type CommandHandle, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
 import { linesOf } from './support/lines.js'
-import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon()

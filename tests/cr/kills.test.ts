@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Checkpoint, DeltaBoxError, Sandbox } from 'deltabox'
 import { afterEach, describe, expect, it } from 'vitest'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { cgroupsOf, Family, type Relative } from './support/family.js'
 import { Ledger } from './support/ledger.js'
 import { random } from './support/random.js'
-import { useDaemon } from './support/use-daemon.js'
 
 const the = useDaemon()
 

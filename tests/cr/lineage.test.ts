@@ -2,9 +2,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
-import { Family } from './support/family.js'
+import { connectEngine } from '../e2e/support/engine-connection.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
+import { Family, type Relative } from './support/family.js'
 import { Ledger } from './support/ledger.js'
-import { useDaemon } from './support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon()
@@ -45,13 +46,44 @@ it('copies what a child has written since a rollback, not all it has', async () 
   const megabyte = 2 ** 20
   const box = await Sandbox.create({ client: the.client })
   const victim = await Victim.start(box, 'pool.py')
-  const first = await box.checkpoint({ disk: false })
+  const first = await box.checkpoint()
   expect(first.memoryBytes).toBeGreaterThan(20 * megabyte)
   for (let round = 0; round < 3; round++) {
     await box.rollback(first)
     const { memoryBytes } = await box.checkpoint()
     expect(memoryBytes).toBeLessThan(2 * megabyte)
     await victim.verify()
+  }
+  await box.kill({ checkpoints: true })
+})
+
+/** With those of a cell that is on its way out. */
+function running(family: Family): Relative[] {
+  return family.members().filter(({ tracer, command }) => tracer === 0 && command === 'python3')
+}
+
+/** What its processes have each for itself. */
+function ownBytes(family: Family): number {
+  return running(family).reduce((sum, { pid }) => sum + privateBytes(pid), 0)
+}
+
+function privateBytes(pid: number): number {
+  const told = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8')
+  const parts = [...told.matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB/gm)]
+  return parts.reduce((sum, [, kilobytes]) => sum + Number(kilobytes) * 1024, 0)
+}
+
+it('processes that have memory in common have it in common after checkpoints and rollbacks', async () => {
+  const box = await Sandbox.create({ client: the.client })
+  await Victim.start(box, 'pool.py')
+  const family = new Family(the.daemon, box.id)
+  const most = ownBytes(family) * 1.5
+  const checkpoint = await box.checkpoint()
+  expect(ownBytes(family)).toBeLessThan(most)
+  for (let round = 0; round < 3; round++) {
+    await box.rollback(checkpoint)
+    await expect.poll(() => running(family).length, { interval: 5, timeout: 10_000 }).toBe(5)
+    expect(ownBytes(family)).toBeLessThan(most)
   }
   await box.kill({ checkpoints: true })
 })
@@ -185,4 +217,38 @@ it('what has not changed is not copied again when the checkpoint before is gone'
   await box.rollback(first)
   expect(await ledger.tell()).toBe('0')
   await box.kill({ checkpoints: true })
+})
+
+it('what has come from a state that goes has its pages, and is told of alone', async () => {
+  const box = await Sandbox.create({ client: the.client })
+  const ledger = await Ledger.start(box)
+  const take = async (): Promise<string> => {
+    await ledger.add()
+    return (await box.checkpoint()).id
+  }
+  const first = await take()
+  const second = await take()
+  const third = await take()
+  await box.rollback(first)
+  const other = await take()
+  await the.daemon.kill()
+  const { engine, hello } = await connectEngine(the.daemon.runBase)
+  const before = new Map(hello.images.map(({ image, bytes }) => [image, bytes]))
+  expect([...before.keys()].sort()).toEqual([first, second, third, other].sort())
+  const drop = async (image: string): Promise<Map<string, number>> => {
+    const { images } = await engine.request('image.drop', { image })
+    return new Map(images.map((one) => [one.image, one.bytes]))
+  }
+  const without = await drop(second)
+  expect([...without.keys()]).toEqual([third])
+  expect(without.get(third)).toBeGreaterThanOrEqual(before.get(third) ?? Number.POSITIVE_INFINITY)
+  const last = await drop(first)
+  expect([...last.keys()].sort()).toEqual([third, other].sort())
+  for (const id of [third, other]) expect(last.get(id)).toBeGreaterThan(4 * (before.get(id) ?? 0))
+  engine.close()
+  const again = await connectEngine(the.daemon.runBase)
+  expect(new Map(again.hello.images.map(({ image, bytes }) => [image, bytes]))).toEqual(last)
+  again.engine.close()
+  await the.daemon.start()
+  await (await Sandbox.connect(box.id, { client: the.client })).kill({ checkpoints: true })
 })

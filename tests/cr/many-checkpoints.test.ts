@@ -7,9 +7,9 @@ import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
 import { enginesOf } from '../e2e/support/engines.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Churn } from './support/churn.js'
 import { random } from './support/random.js'
-import { useDaemon } from './support/use-daemon.js'
 
 const COUNT = Number(process.env.DELTABOX_TEST_STATES ?? '60')
 const POOL_BYTES = 64 << 20

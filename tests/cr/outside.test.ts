@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
-import { useDaemon } from './support/use-daemon.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon()

@@ -5,9 +5,9 @@
 import { type Checkpoint, type DeltaBoxError, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
 import { enginesOf } from '../e2e/support/engines.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Churn } from './support/churn.js'
 import { random } from './support/random.js'
-import { useDaemon } from './support/use-daemon.js'
 
 const OPERATIONS = Number(process.env.DELTABOX_TEST_OPERATIONS ?? '40')
 const SEED = Number(process.env.DELTABOX_TEST_SEED ?? Date.now() % 1_000_000)

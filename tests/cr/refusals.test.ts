@@ -1,9 +1,12 @@
 /** What cannot be brought back: each refuses a checkpoint by name, and runs on; what should not be there is not. */
+import { readFileSync } from 'node:fs'
 import { type CommandHandle, type DeltaBoxError, Sandbox } from 'deltabox'
 import { afterEach, describe, expect, it } from 'vitest'
-import { useDaemon } from './support/use-daemon.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 
 const the = useDaemon()
+
+const sound = new URL('../../native/include/sound.h', import.meta.url)
 
 let box: Sandbox
 
@@ -115,6 +118,29 @@ poll = select.epoll(); poll.register(reader, select.EPOLLIN | select.EPOLLONESHO
     object: /^\/dev\/pts$/,
     reason: 'it is its working directory',
   },
+  'one of two that messages went between, of which it was parted': {
+    program: `
+end, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); other.close()
+elsewhere = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); elsewhere.bind("\\0elsewhere"); end.connect("\\0elsewhere")`,
+    object: /^descriptor \d+ \(socket:\[\d+\]\)$/,
+    reason: 'it was made as one of two, and one of them is connected to another',
+  },
+  'one of two that messages go between, whose maker has left its number to a group': {
+    program: `
+if (child := os.fork()) == 0:
+    os.setpgid(0, 0); end, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); other.close()
+    if os.fork() == 0: time.sleep(1000)
+    os._exit(0)
+os.waitpid(child, 0)`,
+    object: /^descriptor \d+ \(socket:\[\d+\]\)$/,
+    reason: 'it was made by a process that has ended or is outside',
+  },
+  'a connection of TCP to itself': {
+    program: `
+end = socket.socket(); end.bind(("127.0.0.1", 1234)); end.connect(("127.0.0.1", 1234))`,
+    object: /^descriptor \d+ \(socket:\[\d+\]\)$/,
+    reason: 'it is connected to itself',
+  },
   'semaphores of System V': {
     program: 'call(64, 0, 1, 0o1600)',
     object: /^System V semaphores$/,
@@ -131,9 +157,9 @@ threading.Thread(target=lambda: (time.sleep(1000), libc.mq_unlink(b"/queue")), d
   },
 }
 
-async function start(program: string): Promise<CommandHandle> {
+async function start(program: string, ...args: string[]): Promise<CommandHandle> {
   const script = `${PRELUDE}${program}\nprint("ready", flush=True)\ntime.sleep(1000)`
-  const handle = await box.commands.start(['python3', '-c', script])
+  const handle = await box.commands.start(['python3', '-c', script, ...args])
   let printed = ''
   for await (const piece of handle.stdout) {
     printed += piece
@@ -229,6 +255,18 @@ it('more than a list has room for are counted', async () => {
   box = await Sandbox.create({ client: the.client })
   await start('fds = [call(447, 0) for _ in range(70)]')
   expect((await refusal()).details).toMatchObject({ more: 6, objects: { length: 64 } })
+})
+
+it('more processes than an image may have, those included that have ended', async () => {
+  box = await Sandbox.create({ client: the.client, pids: 8192 })
+  const most = Number(/^#define MEMBERS_MAX (\d+)u$/m.exec(readFileSync(sound, 'utf8'))?.[1])
+  const program = 'for _ in range(int(sys.argv[1])): os.fork() or os._exit(0)'
+  await start(program, `${most - 1}`)
+  await box.checkpoint()
+  await start('pass')
+  expect((await refusal()).details.objects).toEqual([
+    { pid: 0, command: '', object: 'the processes', reason: `there are more than ${most} of them` },
+  ])
 })
 
 describe('what no checkpoint could keep, and nobody could see,', () => {

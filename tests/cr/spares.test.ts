@@ -1,9 +1,9 @@
 /** Processes of checkpoints that stand ready in cells made ahead of need: nobody sees them, nothing is left of them. */
 import { Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { cgroupsOf, Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
-import { useDaemon } from './support/use-daemon.js'
 
 const the = useDaemon()
 

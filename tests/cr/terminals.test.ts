@@ -1,7 +1,7 @@
 /** What runs on a terminal of its client, and a shell that is kept open. */
 import { type CommandHandle, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
-import { useDaemon } from './support/use-daemon.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 
 const the = useDaemon()
 

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { Sandbox, type SandboxInfo } from 'deltabox'
 import { describe, expect, it } from 'vitest'
-import { useDaemon } from './support/use-daemon.js'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon()

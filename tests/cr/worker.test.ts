@@ -5,9 +5,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Asked } from './support/asked.js'
 import { random } from './support/random.js'
-import { useDaemon } from './support/use-daemon.js'
 
 /** In earnest: 500. */
 const JUMPS = Number(process.env.DELTABOX_TEST_JUMPS ?? 60)

@@ -2,40 +2,12 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type BaseNode, type CheckpointNode, Client, Sandbox, type SandboxNode } from 'deltabox'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from './support/daemon.js'
+import { type BaseNode, type CheckpointNode, Sandbox, type SandboxNode } from 'deltabox'
+import { describe, expect, it } from 'vitest'
 import { enginesOf } from './support/engines.js'
+import { sh, useBoxes } from './support/use-boxes.js'
 
-let daemon: TestDaemon
-let client: Client
-const boxes: Sandbox[] = []
-
-async function create(options: object = {}): Promise<Sandbox> {
-  const box = await Sandbox.create({ client, ...options })
-  boxes.push(box)
-  return box
-}
-
-function keep<T extends Sandbox[]>(made: T): T {
-  boxes.push(...made)
-  return made
-}
-
-async function sh(box: Sandbox, script: string): Promise<string> {
-  const { exitCode, stdout, stderr } = await box.commands.run(script)
-  expect(`${exitCode} ${stderr}`).toBe('0 ')
-  return stdout
-}
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-afterEach(async () => {
-  await Promise.all(boxes.splice(0).map((box) => box.kill({ checkpoints: true })))
-})
-afterAll(() => daemon.clean())
+const { create, keep, the } = useBoxes()
 
 const DIGEST =
   'cd /srv && find . -printf "%p %y %m %s %l\\n" | sort && find . -type f -exec sha256sum {} + | sort'
@@ -59,14 +31,14 @@ describe('a checkpoint', () => {
     expect({ ...second }).toMatchObject({ parent: first.id, label: 'with data', unchanged: false })
     expect(second.blockingMs).toBeGreaterThan(0)
     await expect
-      .poll(async () => (await Sandbox.getCheckpoint(second.id, { client })).fileBytes)
+      .poll(async () => (await Sandbox.getCheckpoint(second.id, { client: the.client })).fileBytes)
       .toBeGreaterThanOrEqual(300_000)
     expect(second.depth).toBeGreaterThan(0)
     expect(box.info.checkpoint).toBe(second.id)
-    expect((await Sandbox.connect(box.id, { client })).info.checkpoint).toBe(second.id)
+    expect((await Sandbox.connect(box.id, { client: the.client })).info.checkpoint).toBe(second.id)
     expect((await box.checkpoints()).map((checkpoint) => checkpoint.id)).toEqual([first.id, second.id])
     for (const name of [second.id, second.id.slice(0, 8)]) {
-      expect((await Sandbox.getCheckpoint(name, { client })).label).toBe('with data')
+      expect((await Sandbox.getCheckpoint(name, { client: the.client })).label).toBe('with data')
     }
   })
 
@@ -86,12 +58,12 @@ describe('a checkpoint', () => {
     const box = await create()
     const checkpoint = await box.checkpoint('one')
     await checkpoint.relabel('two')
-    expect((await Sandbox.getCheckpoint(checkpoint.id, { client })).label).toBe('two')
+    expect((await Sandbox.getCheckpoint(checkpoint.id, { client: the.client })).label).toBe('two')
     await checkpoint.relabel(null)
-    expect([checkpoint.label, (await Sandbox.getCheckpoint(checkpoint.id, { client })).label]).toEqual([
-      null,
-      null,
-    ])
+    expect([
+      checkpoint.label,
+      (await Sandbox.getCheckpoint(checkpoint.id, { client: the.client })).label,
+    ]).toEqual([null, null])
   })
 
   it('does not disturb what runs: no line of a log is lost or doubled, and the process is the same', async () => {
@@ -132,7 +104,7 @@ describe('a rollback', () => {
       ms: expect.any(Number),
     })
     expect(await sh(box, DIGEST)).toBe(then)
-    expect((await Sandbox.connect(box.id, { client })).info.checkpoint).toBe(early.id)
+    expect((await Sandbox.connect(box.id, { client: the.client })).info.checkpoint).toBe(early.id)
     await box.rollback(late.id)
     expect(await sh(box, DIGEST)).toBe(now)
     await box.rollback(early)
@@ -272,6 +244,18 @@ describe('a fork', () => {
     expect(await sh(kid, 'cat /srv/f')).toBe('1\n')
   })
 
+  it('has the name that was asked for, and a number', async () => {
+    const box = await create({ name: 'twin-2' })
+    const before = await box.checkpoint()
+    await expect(before.fork({ count: 2, name: 'twin' })).rejects.toMatchObject({ code: 'name_taken' })
+    await box.rename('parent')
+    const kids = keep(await before.fork({ count: 2, name: 'twin' }))
+    expect(kids.map((kid) => kid.name)).toEqual(['twin-1', 'twin-2'])
+    expect((await Sandbox.connect('twin-2', { client: the.client })).id).toBe(kids[1]?.id)
+    await expect(before.fork({ name: 'sb-1' })).rejects.toMatchObject({ code: 'invalid_request' })
+    expect(await Sandbox.list({ client: the.client })).toHaveLength(3)
+  })
+
   it('of many makes them all', async () => {
     const box = await create()
     await sh(box, 'echo one > /srv/f')
@@ -314,7 +298,7 @@ describe('a diff', () => {
     ]
     expect(lines(await late.diff(early))).toEqual(expected)
     expect(lines(await box.diff(late))).toEqual(['D /srv/link symlink', 'A /srv/new file'])
-    expect(lines(await Sandbox.diff(late, early, { client }))).toContain('A /srv/gone file')
+    expect(lines(await Sandbox.diff(late, early, { client: the.client }))).toContain('A /srv/gone file')
     expect(lines(await early.diff())).toEqual([
       'A /srv/d directory',
       'A /srv/d/sub directory',
@@ -372,7 +356,7 @@ describe('the tree', () => {
     await box.rollback(one)
     const moved = (await box.tree()).children[0] as CheckpointNode
     expect(new Set(moved.children.map((node) => node.id))).toEqual(new Set([two.id, box.id, kid.id]))
-    const all = await Sandbox.tree({ client })
+    const all = await Sandbox.tree({ client: the.client })
     expect(all.map((family) => JSON.stringify(shapeOf(family)))).toContain(
       JSON.stringify({ base: [other.id] }),
     )
@@ -391,9 +375,9 @@ describe('deleting', () => {
     await two.delete()
     await two.delete()
     await expect(box.rollback(two)).rejects.toMatchObject({ code: 'checkpoint_not_found' })
-    expect((await Sandbox.getCheckpoint(three.id, { client })).parent).toBe(one.id)
+    expect((await Sandbox.getCheckpoint(three.id, { client: the.client })).parent).toBe(one.id)
     await three.delete()
-    expect((await Sandbox.connect(box.id, { client })).info.checkpoint).toBe(one.id)
+    expect((await Sandbox.connect(box.id, { client: the.client })).info.checkpoint).toBe(one.id)
     expect(await sh(box, 'cat /srv/a /srv/b /srv/c')).toBe('1\n2\n3\n')
     expect((await box.diff(one)).map(({ path }) => path)).toEqual(['/srv/b', '/srv/c'])
     await box.rollback(one)
@@ -462,7 +446,9 @@ describe('errors', () => {
         (error) => error.code,
       )
     expect(await code(box.rollback('cp-aaaaaaaaaa'))).toBe('checkpoint_not_found')
-    expect(await code(Sandbox.getCheckpoint('cp-aaaaaaaaaa', { client }))).toBe('checkpoint_not_found')
+    expect(await code(Sandbox.getCheckpoint('cp-aaaaaaaaaa', { client: the.client }))).toBe(
+      'checkpoint_not_found',
+    )
     expect(await code(box.rollback(foreign))).toBe('checkpoint_of_other_base')
     expect(await code(box.diff(foreign))).toBe('checkpoint_of_other_base')
     expect(await code(box.diff('sb-aaaaaaaaaa'))).toBe('sandbox_not_found')
@@ -514,8 +500,8 @@ describe('after the daemon is killed', () => {
     await sh(box, 'echo 1 > /srv/f')
     const one = await box.checkpoint('one')
     await sh(box, 'echo 2 > /srv/f')
-    await daemon.kill()
-    await daemon.start()
+    await the.daemon.kill()
+    await the.daemon.start()
     expect(await sh(box, 'cat /srv/f')).toBe('2\n')
     const two = await box.checkpoint()
     expect(two.parent).toBe(one.id)
@@ -534,8 +520,8 @@ describe('the processes of a checkpoint', () => {
     await expect.poll(() => box.files.exists('/srv/f')).toBe(true)
     const checkpoint = await box.checkpoint()
     await box.kill()
-    await daemon.kill()
-    await daemon.start()
+    await the.daemon.kill()
+    await the.daemon.start()
     const [kid] = keep(await checkpoint.fork()) as [Sandbox]
     expect(await sh(kid, 'cat /srv/f; pgrep -c sleep')).toBe('here\n1\n')
     expect(await kid.commands.info(process)).toMatchObject({ state: 'running' })
@@ -548,10 +534,15 @@ describe('the processes of a checkpoint', () => {
     await expect.poll(() => box.files.exists('/srv/f')).toBe(true)
     const checkpoint = await box.checkpoint({ disk: false })
     expect(checkpoint).toMatchObject({ processes: 2, lost: 0 })
-    for (const engine of enginesOf(daemon).values()) process.kill(engine, 'SIGKILL')
-    await expect.poll(async () => (await Sandbox.connect(box.id, { client })).info.state).toBe('dead')
+    for (const engine of enginesOf(the.daemon).values()) process.kill(engine, 'SIGKILL')
+    await expect
+      .poll(async () => (await Sandbox.connect(box.id, { client: the.client })).info.state)
+      .toBe('dead')
     expect(await box.rollback(checkpoint)).toMatchObject({ source: 'image', processes: 0, lost: 2 })
-    expect(await Sandbox.getCheckpoint(checkpoint.id, { client })).toMatchObject({ processes: 2, lost: 2 })
+    expect(await Sandbox.getCheckpoint(checkpoint.id, { client: the.client })).toMatchObject({
+      processes: 2,
+      lost: 2,
+    })
     expect(await sh(box, 'cat /srv/f; pgrep -c sleep || true')).toBe('here\n0\n')
     await expect(box.commands.info(sleeper.process)).rejects.toMatchObject({ code: 'process_not_found' })
     const [kid] = keep(await checkpoint.fork()) as [Sandbox]
@@ -561,7 +552,7 @@ describe('the processes of a checkpoint', () => {
 
 describe('events', () => {
   it('tell of checkpoints, rollbacks and forks', async () => {
-    const stream = await daemon.open('GET', '/v1/events')
+    const stream = await the.daemon.open('GET', '/v1/events')
     const seen: { type: string; sandbox: string; checkpoint?: string }[] = []
     stream.on('data', (piece: Buffer) => {
       for (const line of String(piece).split('\n')) {

@@ -226,4 +226,15 @@ describe('what is written', () => {
     const result = await daemon.run(box, 'head -c 100000000 /dev/zero > /srv/much; sleep 60')
     expect(result).toMatchObject({ diskKilled: true, signal: 'SIGKILL' })
   })
+  it('counts again when it has gone back', async () => {
+    const box = (await daemon.create({ diskBytes: 30_000_000 })).id
+    const before = await checkpoint(box)
+    for (let round = 0; round < 3; round++) {
+      const result = await daemon.run(box, 'head -c 100000000 /dev/zero > /srv/much; sleep 60')
+      expect(result).toMatchObject({ diskKilled: true, signal: 'SIGKILL' })
+      await daemon.call('POST', `/v1/sandboxes/${box}/rollback`, { checkpoint: before.id })
+    }
+    const { diskBytes } = (await daemon.get(`/v1/sandboxes/${box}/stats`)).json
+    expect(diskBytes).toBeLessThan(1_000_000)
+  })
 })

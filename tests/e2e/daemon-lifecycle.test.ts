@@ -100,6 +100,14 @@ describe('the daemon', () => {
     for (const one of [daemon, other]) rmSync(one.directory, { recursive: true })
   })
 
+  it('begins where a power cut came before anything was there', async () => {
+    const daemon = new TestDaemon()
+    mkdirSync(daemon.dataDir)
+    for (const name of ['daemon.log', 'format.123']) writeFileSync(path.join(daemon.dataDir, name), '')
+    await daemon.start()
+    await daemon.clean()
+  })
+
   it('picks up what a killed daemon left', async () => {
     const daemon = await started()
     const { id } = await daemon.create({ name: 'kept' })

@@ -1,26 +1,24 @@
 /** Damage done by hand to a store: found, named with the checkpoints it takes along, and repaired where that can be. */
+
 import { spawnSync } from 'node:child_process'
 import {
-  closeSync,
   existsSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
-  readSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
-  writeSync,
 } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Checkpoint, checkStore, Sandbox, type StoreProblem, type StoreReport } from 'deltabox'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { useDaemon } from '../cr/support/use-daemon.js'
 import { Victim } from '../cr/support/victim.js'
 import { enginesOf } from './support/engines.js'
+import { flipByte } from './support/flip-byte.js'
+import { useDaemon } from './support/use-daemon.js'
 
 const deltabox = fileURLToPath(new URL('../../bin/deltabox', import.meta.url))
 const options = { interval: 20, timeout: 30_000 }
@@ -81,14 +79,6 @@ const familyOf = ({ id }: Checkpoint): string => {
   return path.join(families, found)
 }
 const imageOf = (checkpoint: Checkpoint): string => path.join(familyOf(checkpoint), 'images', checkpoint.id)
-
-function flipByte(file: string, at: number): void {
-  const fd = openSync(file, 'r+')
-  const byte = Buffer.alloc(1)
-  readSync(fd, byte, 0, 1, at)
-  writeSync(fd, Buffer.from([~(byte[0] ?? 0) & 0xff]), 0, 1, at)
-  closeSync(fd)
-}
 
 /** The layer on the base: everything of its family stands on it. */
 function lowestLayer(checkpoint: Checkpoint): string {

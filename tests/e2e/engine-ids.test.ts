@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { EngineClient } from '../../packages/daemon/src/engine/client.js'
 import {
+  claimedUids,
   type EngineProcessId,
   IdsTakenError,
   killEngine,
@@ -37,6 +38,7 @@ it('are refused while another engine has them, and free as soon as that is gone'
     const first = await launch(`first-${round}`)
     try {
       await expect(launch(`second-${round}`)).rejects.toThrow(IdsTakenError)
+      expect(await claimedUids()).toContain(uidBase)
     } finally {
       await killEngine(first)
     }

@@ -1,38 +1,10 @@
 /** A fork becomes the main line: its state, files and processes, goes on in the sandbox it was made from. */
-import { type CheckpointNode, Client, type CommandHandle, Sandbox, type SandboxNode } from 'deltabox'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from './support/daemon.js'
+import { type CheckpointNode, type CommandHandle, Sandbox, type SandboxNode } from 'deltabox'
+import { describe, expect, it } from 'vitest'
 import { enginesOf } from './support/engines.js'
+import { sh, useBoxes } from './support/use-boxes.js'
 
-let daemon: TestDaemon
-let client: Client
-const boxes: Sandbox[] = []
-
-async function create(options: object = {}): Promise<Sandbox> {
-  const box = await Sandbox.create({ client, ...options })
-  boxes.push(box)
-  return box
-}
-
-function keep<T extends Sandbox[]>(made: T): T {
-  boxes.push(...made)
-  return made
-}
-
-async function sh(box: Sandbox, script: string): Promise<string> {
-  const { exitCode, stdout, stderr } = await box.commands.run(script)
-  expect(`${exitCode} ${stderr}`).toBe('0 ')
-  return stdout
-}
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-afterEach(async () => {
-  await Promise.all(boxes.splice(0).map((box) => box.kill({ checkpoints: true })))
-})
-afterAll(() => daemon.clean())
+const { create, keep, the } = useBoxes()
 
 /** Counts the lines it is given. */
 class Counter {
@@ -66,7 +38,8 @@ function countCheckpoints(node: { readonly children: readonly (CheckpointNode | 
   )
 }
 
-const idsLeft = async (): Promise<string[]> => (await Sandbox.list({ client })).map(({ id }) => id).sort()
+const idsLeft = async (): Promise<string[]> =>
+  (await Sandbox.list({ client: the.client })).map(({ id }) => id).sort()
 const idsOf = (some: readonly Sandbox[]): string[] => some.map(({ id }) => id).sort()
 
 describe('a promotion', () => {
@@ -88,11 +61,11 @@ describe('a promotion', () => {
       ...{ sandbox: box.id, fork: kid.id, source: 'template', stopped: 2, processes: 2, lost: 0 },
       ...{ ms: expect.any(Number), dropped: [] },
     })
-    expect((await Sandbox.connect('main', { client })).info).toMatchObject({
+    expect((await Sandbox.connect('main', { client: the.client })).info).toMatchObject({
       ...{ id: box.id, name: 'main', state: 'running', checkpoint: done.checkpoint },
     })
     expect(box.info.checkpoint).toBe(done.checkpoint)
-    expect(await Sandbox.getCheckpoint(done.checkpoint, { client })).toMatchObject({
+    expect(await Sandbox.getCheckpoint(done.checkpoint, { client: the.client })).toMatchObject({
       ...{ sandbox: kid.id, label: null, processes: 2 },
     })
     expect(await sh(box, 'cd /srv; tail -n 9 *')).toBe('==> f <==\nkid\n\n==> new <==\nnew\n')
@@ -155,8 +128,10 @@ describe('a promotion', () => {
     await box.promote(kid)
     for (const each of [box, kid]) expect(await sh(each, 'cat /srv/f')).toBe('deep\n')
     const point = await kid.checkpoint()
-    for (const engine of enginesOf(daemon).values()) process.kill(engine, 'SIGKILL')
-    await expect.poll(async () => (await Sandbox.connect(box.id, { client })).info.state).toBe('dead')
+    for (const engine of enginesOf(the.daemon).values()) process.kill(engine, 'SIGKILL')
+    await expect
+      .poll(async () => (await Sandbox.connect(box.id, { client: the.client })).info.state)
+      .toBe('dead')
     await expect(box.promote(kid)).rejects.toMatchObject({ code: 'sandbox_dead' })
     await kid.rollback(point)
     await box.promote(kid, { drop: true })
@@ -167,7 +142,7 @@ describe('a promotion', () => {
     const box = await create()
     const [kid] = keep(await box.fork()) as [Sandbox]
     await sh(kid, 'echo kid > /srv/f')
-    const stream = await daemon.open('GET', '/v1/events')
+    const stream = await the.daemon.open('GET', '/v1/events')
     const seen: { type: string; sandbox: string; checkpoint?: string; fork?: string }[] = []
     stream.on('data', (piece: Buffer) => {
       for (const line of String(piece).split('\n')) {
@@ -199,7 +174,7 @@ describe('a promotion', () => {
     await expect(box.promote('nobody')).rejects.toMatchObject({ code: 'sandbox_not_found' })
     const url = `/v1/sandboxes/${box.id}/promote`
     for (const body of [{}, { fork: 5 }, { fork: other.id, others: true }]) {
-      expect((await daemon.call('POST', url, body)).json.error.code).toBe('invalid_request')
+      expect((await the.daemon.call('POST', url, body)).json.error.code).toBe('invalid_request')
     }
     expect(await idsLeft()).toEqual(idsOf([box, other]))
     expect([await box.checkpoints(), await other.checkpoints()]).toEqual([[], []])
@@ -229,7 +204,7 @@ describe('dropping', () => {
     expect(await sh(uncle, 'cat /srv/f')).toBe('early\n')
     expect(await sh(nephew, 'cat /srv/f')).toBe('late\n')
     for (const { id } of [late, ofSecond, { id: done.checkpoint }]) {
-      expect((await Sandbox.getCheckpoint(id, { client })).id).toBe(id)
+      expect((await Sandbox.getCheckpoint(id, { client: the.client })).id).toBe(id)
     }
     await box.rollback(done.checkpoint)
     expect(await sh(box, 'cat /srv/f')).toBe('best\n')
@@ -240,8 +215,8 @@ describe('dropping', () => {
     await sh(box, 'echo 1 > /srv/f')
     const point = await box.checkpoint()
     const kids = keep(await point.fork(2))
-    await daemon.kill()
-    await daemon.start()
+    await the.daemon.kill()
+    await the.daemon.start()
     const { dropped } = await box.promote(kids[1] as Sandbox, { drop: true })
     expect([...dropped].sort()).toEqual(idsOf(kids))
   })

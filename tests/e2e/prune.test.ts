@@ -1,41 +1,18 @@
 /** What no rule keeps goes, from the disk too; what is kept can be gone back to exactly as it was. */
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
-import { type Checkpoint, Client, type CommandHandle, Sandbox } from 'deltabox'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { TestDaemon } from './support/daemon.js'
+import { type Checkpoint, type CommandHandle, Sandbox } from 'deltabox'
+import { describe, expect, it } from 'vitest'
 import { enginesOf } from './support/engines.js'
+import { sh, useBoxes } from './support/use-boxes.js'
 
-let daemon: TestDaemon
-let client: Client
-const boxes: Sandbox[] = []
-
-async function create(): Promise<Sandbox> {
-  const box = await Sandbox.create({ client })
-  boxes.push(box)
-  return box
-}
-
-async function sh(box: Sandbox, script: string): Promise<string> {
-  const { exitCode, stdout, stderr } = await box.commands.run(script)
-  expect(`${exitCode} ${stderr}`).toBe('0 ')
-  return stdout
-}
-
-beforeAll(async () => {
-  daemon = await TestDaemon.start()
-  client = new Client({ url: daemon.url })
-})
-afterEach(async () => {
-  await Promise.all(boxes.splice(0).map((box) => box.kill({ checkpoints: true })))
-})
-afterAll(() => daemon.clean())
+const { create, keep, the } = useBoxes()
 
 /** Of the families that have sandboxes: what lies in their `layers` or `images`. */
 function onDisk(kind: 'layers' | 'images'): string[] {
-  return daemon
+  return the.daemon
     .engines()
-    .map((family) => path.join(daemon.dataDir, 'families', family, kind))
+    .map((family) => path.join(the.daemon.dataDir, 'families', family, kind))
     .filter(existsSync)
     .flatMap((directory) => readdirSync(directory))
     .sort()
@@ -85,7 +62,7 @@ async function history(box: Sandbox, counter: Counter, count: number): Promise<C
     taken.push(await box.checkpoint())
   }
   for (const { id } of taken) {
-    const state = async (): Promise<string> => (await Sandbox.getCheckpoint(id, { client })).state
+    const state = async (): Promise<string> => (await Sandbox.getCheckpoint(id, { client: the.client })).state
     await expect.poll(state, { timeout: 30_000 }).toBe('durable')
   }
   return taken
@@ -115,7 +92,7 @@ describe('pruning', () => {
     expect(await box.prune(rules)).toMatchObject({ removed: gone, kept: 3 })
     expect((await box.checkpoints()).map(({ id }) => id)).toEqual(kept.map(({ id }) => id))
     for (const id of gone) {
-      await expect(Sandbox.getCheckpoint(id, { client })).rejects.toMatchObject({
+      await expect(Sandbox.getCheckpoint(id, { client: the.client })).rejects.toMatchObject({
         code: 'checkpoint_not_found',
       })
       await expect(box.rollback(id)).rejects.toMatchObject({ code: 'checkpoint_not_found' })
@@ -154,9 +131,9 @@ describe('pruning', () => {
     const kept = taken[3] as Checkpoint
     await box.rollback(kept)
     expect((await box.prune({ keepLast: 0 })).removed).toHaveLength(5)
-    await daemon.kill()
-    for (const pid of enginesOf(daemon).values()) process.kill(pid, 'SIGKILL')
-    await daemon.start()
+    await the.daemon.kill()
+    for (const pid of enginesOf(the.daemon).values()) process.kill(pid, 'SIGKILL')
+    await the.daemon.start()
     expect((await box.checkpoints()).map(({ id }) => id)).toEqual([kept.id])
     expect(await box.rollback(kept)).toMatchObject({ source: 'image', processes: 1, lost: 0 })
     await expectState(box, await counter.in(box), 3)
@@ -177,28 +154,28 @@ describe('retention', () => {
     const listed = async (): Promise<string[]> => (await box.checkpoints()).map(({ id }) => id)
     await expect.poll(listed).toEqual([labelled.id, ...taken.slice(-2)])
     const [kid] = await box.fork()
-    boxes.push(kid as Sandbox)
+    keep([kid as Sandbox])
     expect(kid?.info).not.toHaveProperty('retention')
 
-    await daemon.kill()
-    await daemon.start()
-    expect((await Sandbox.connect(box.id, { client })).info.retention).toEqual({ keepLast: 2 })
+    await the.daemon.kill()
+    await the.daemon.start()
+    expect((await Sandbox.connect(box.id, { client: the.client })).info.retention).toEqual({ keepLast: 2 })
     await sh(box, 'echo more > /srv/f')
     const more = await box.checkpoint()
     await expect.poll(listed).toEqual([labelled.id, taken[4], more.id])
     await box.setRetention(null)
-    expect((await Sandbox.connect(box.id, { client })).info).not.toHaveProperty('retention')
-    expect((await daemon.get(`/v1/sandboxes/${box.id}/retention`)).json).toEqual({ retention: null })
+    expect((await Sandbox.connect(box.id, { client: the.client })).info).not.toHaveProperty('retention')
+    expect((await the.daemon.get(`/v1/sandboxes/${box.id}/retention`)).json).toEqual({ retention: null })
   })
 
   it('refuses what is no rule', async () => {
     const box = await create()
     for (const body of [{}, { keepLast: -1 }, { keepLast: 1, dryRun: true }, { keep: 'cp-a' }, 5]) {
-      const reply = await daemon.call('PUT', `/v1/sandboxes/${box.id}/retention`, body as object)
+      const reply = await the.daemon.call('PUT', `/v1/sandboxes/${box.id}/retention`, body as object)
       expect([reply.status, reply.json.error.code]).toEqual([400, 'invalid_request'])
     }
     for (const body of [{}, null, { keepLabelled: false }, { keepLast: 1, others: true }]) {
-      const reply = await daemon.call('POST', `/v1/sandboxes/${box.id}/prune`, body as object)
+      const reply = await the.daemon.call('POST', `/v1/sandboxes/${box.id}/prune`, body as object)
       expect([reply.status, reply.json.error.code]).toEqual([400, 'invalid_request'])
     }
   })

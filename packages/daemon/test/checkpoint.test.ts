@@ -338,6 +338,50 @@ describe('a fork', () => {
     await expectNothingLeft()
   })
 
+  it('of what is killed meanwhile makes those that are left from disk', async () => {
+    const box = the.sandbox('sb-a')
+    const { id } = await checkpoint(box)
+    the.store.images.setOnDisk(id, 4096, [])
+    const failed: string[] = []
+    let isKilled = false
+    let made = 0
+    the.engine.answer('sandbox.create', ({ sandbox, layers, head }) => {
+      made += 1
+      isKilled ||= made === 3
+      if (isKilled) {
+        failed.push(sandbox)
+        throw new EngineError({ code: 'no_such_image', errno: 0, step: '', object: '', message: 'killed' })
+      }
+      the.engine.mount(sandbox, [head, ...layers])
+      return { initPid: 1, cgroups: [], revived: 1, processes: [], timings: {} }
+    })
+    the.engine.answer('image.load', () => {
+      isKilled = false
+      return { bytes: 8192 }
+    })
+    const before = the.engine.requests.length
+    const kids = await fork(id, 4)
+    const asked = the.engine.requests
+      .slice(before)
+      .map(({ operation, parameters }) => [operation, (parameters as { sandbox?: string }).sandbox])
+      .filter(([operation]) => /^(sandbox|image)\./.test(operation ?? ''))
+    expect(
+      asked
+        .slice(0, 4)
+        .map(([, sandbox]) => sandbox)
+        .sort(),
+    ).toEqual([...kids].sort())
+    expect(asked.slice(4)).toEqual([
+      ['image.drop', undefined],
+      ['image.load', undefined],
+      ...kids.filter((kid) => failed.includes(kid)).map((kid) => ['sandbox.create', kid]),
+    ])
+    expect(failed.length).toBe(2)
+    for (const kid of kids) expect(row(kid)).toMatchObject({ state: 'running', checkpoint: id })
+    expect(events.filter(({ type }) => type === 'sandbox.forked').length).toBe(4)
+    await expectNothingLeft()
+  })
+
   const failThird = (): void => {
     let made = 0
     the.engine.answer('sandbox.create', ({ sandbox, layers, head }) => {

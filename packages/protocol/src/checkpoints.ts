@@ -139,6 +139,13 @@ export const Fork = Type.Object(
     count: Type.Optional(
       Type.Integer({ minimum: 1, maximum: FORK_MAX_COUNT, description: 'How many sandboxes. Default: 1.' }),
     ),
+    name: Type.Optional(
+      Type.String({
+        pattern: '^(?!sb-|cp-)[A-Za-z0-9][A-Za-z0-9._-]{0,58}$',
+        description:
+          'They are called `NAME-1` and so on, so that they are known even if the answer is lost. Default: no names.',
+      }),
+    ),
     partial: Type.Optional(
       Type.Boolean({
         description: 'Keep those that could be made and tell of each other its error. Default: false.',

@@ -102,6 +102,21 @@ export const errorCatalogue = {
     remedy:
       'The message names the file’s image. Other checkpoints are not affected unless they share it; `deltabox doctor --store` tells which.',
   },
+  export_failed: {
+    status: 500,
+    meaning: 'The checkpoint could not be packed whole; what was written of the file is of no use.',
+    remedy: 'The message names the reason. `deltabox doctor --store` tells what is not there any more.',
+  },
+  import_invalid: {
+    status: 422,
+    meaning: 'The file is no exported checkpoint, is damaged, or has another format; nothing of it was kept.',
+    remedy: 'Export it again and compare the sizes of both files; both hosts need the same version.',
+  },
+  import_refused: {
+    status: 409,
+    meaning: 'What the file holds would use more of this host than was agreed to; nothing of it was kept.',
+    remedy: 'Give the options that the message names, if that is what you want.',
+  },
   fork_failed: {
     status: 500,
     meaning: 'Not all of the sandboxes asked for could be made, so none was.',

@@ -7,6 +7,7 @@ export const SandboxName = Type.String({ pattern: '^(?!sb-|cp-|base$)[A-Za-z0-9]
 export const EnvVars = Type.Record(
   Type.String({ pattern: '^[^=\\u0000]+$' }),
   Type.String({ pattern: '^[^\\u0000]*$' }),
+  { additionalProperties: false },
 )
 
 export const NetMode = Type.Union([Type.Literal('none'), Type.Literal('host')])

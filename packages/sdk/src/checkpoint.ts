@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream'
 import type { CheckpointInfo, FileChange, Prefetched, SandboxInfo } from '@deltabox/protocol'
 import { DeltaBoxError } from '@deltabox/protocol/errors'
 import type { CallOptions } from './cancel.js'
@@ -5,6 +6,7 @@ import type { Client } from './client.js'
 import { compare, type StateReference } from './compare.js'
 import { type ForkOptions, fork } from './fork.js'
 import type { Sandbox } from './sandbox.js'
+import { exportCheckpoint, exportToFile } from './transfer.js'
 
 export interface CheckpointOptions extends CallOptions {
   /** Shown in lists and trees. */
@@ -29,7 +31,7 @@ export class Checkpoint implements CheckpointInfo {
   declare readonly processes: number
   /** How many of them are lost with the engine that held them: then a rollback or fork has the files alone. */
   declare readonly lost: number
-  /** As it was told last; `refresh` asks again. */
+  /** As it was told last; `Sandbox.getCheckpoint` asks again. */
   declare readonly state: CheckpointInfo['state']
   /** Why it failed, or is not on disk yet. */
   declare readonly reason?: string
@@ -57,6 +59,11 @@ export class Checkpoint implements CheckpointInfo {
     this.#toSandbox = toSandbox
   }
 
+  /** Of the daemon that has it. */
+  get client(): Client {
+    return this.#client
+  }
+
   get #path(): string {
     return `/v1/checkpoints/${encodeURIComponent(this.id)}`
   }
@@ -82,6 +89,16 @@ export class Checkpoint implements CheckpointInfo {
       path: `${this.#path}/prefetch`,
       signal: options.signal,
     })
+  }
+
+  /** This state and all it descends from, files and processes, for `Sandbox.import`. It holds whatever the sandbox held, secrets too. */
+  export(options: CallOptions = {}): Promise<Readable> {
+    return exportCheckpoint(this.#client, this.id, options)
+  }
+
+  /** In a file, which is there only when it is whole. */
+  async exportTo(file: string, options: CallOptions = {}): Promise<void> {
+    await exportToFile(await this.export(options), file)
   }
 
   /** null takes the label away. */

@@ -7,6 +7,8 @@ import { errorFromBody } from './transport.js'
 export interface ForkOptions extends CallOptions {
   /** How many sandboxes. Default: 1. */
   readonly count?: number
+  /** They are called `NAME-1` and so on. Default: no names. */
+  readonly name?: string
   /** Keep those that could be made when others could not. Default: false. */
   readonly partial?: boolean
 }

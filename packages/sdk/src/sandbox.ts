@@ -7,6 +7,7 @@ import type {
   CheckpointList,
   CreatedSandbox,
   FileChange,
+  Imported,
   Pruned,
   RemovedSandbox,
   RolledBack,
@@ -28,6 +29,7 @@ import { type KeepRules, type PruneOptions, prune, setRetention } from './prune.
 import { dryRun, transaction } from './put-back.js'
 import { openShell, type Shell, type ShellOptions } from './shell.js'
 import { parseSize } from './size.js'
+import { type ImportOptions, type ImportSource, importCheckpoint } from './transfer.js'
 
 export interface CreateOptions {
   readonly name?: string
@@ -57,6 +59,11 @@ export interface CreateOptions {
 export interface KillOptions extends CallOptions {
   /** Remove also the checkpoints taken of it that nothing else needs. Default: false. */
   readonly checkpoints?: boolean
+}
+
+/** What has come. */
+export interface Import extends Omit<Imported, 'checkpoint'> {
+  readonly checkpoint: Checkpoint
 }
 
 interface ConnectOptions extends CallOptions {
@@ -131,6 +138,16 @@ export class Sandbox {
     return new Checkpoint(client, info, (made) => new Sandbox(client, made))
   }
 
+  /**
+   * A checkpoint that was exported, here or on another host, with all it descends from: `checkpoint.fork()` makes sandboxes of it.
+   * Whoever wrote the file decides what runs in them, but what of this host they see is decided here.
+   */
+  static async import(source: ImportSource, options: ImportOptions & ConnectOptions = {}): Promise<Import> {
+    const client = options.client ?? Client.default()
+    const { checkpoint, ...rest } = await importCheckpoint(client, source, options)
+    return { ...rest, checkpoint: new Checkpoint(client, checkpoint, (made) => new Sandbox(client, made)) }
+  }
+
   /** What is different in the files of one state from another of the same family. */
   static diff(from: StateReference, to: StateReference, options: ConnectOptions = {}): Promise<FileChange[]> {
     return compare(options.client ?? Client.default(), from, to, options)
@@ -193,8 +210,8 @@ export class Sandbox {
   }
 
   /**
-   * Brings its files to the state of a checkpoint of its family and stops its processes: commands started before end by
-   * SIGKILL. When it fails, the sandbox runs on as before.
+   * Brings its files and processes to the state of a checkpoint of its family: commands that ran then go on from there, what began
+   * since ends. When it fails, the sandbox runs on as before.
    */
   async rollback(checkpoint: Checkpoint | string, options: CallOptions = {}): Promise<RolledBack> {
     const done = await this.#client.json<RolledBack>({

@@ -68,6 +68,7 @@ class Victim:
         self.waiting = [socket.socket(UNIX) for _ in range(2)]
         for client in self.waiting:
             client.connect("relative")
+        self.waiting[1].shutdown(socket.SHUT_WR)
         self.listeners["relative"].listen(0)
         self.unlistened = bound("bound")
         self.fresh = socket.socket(UNIX, socket.SOCK_STREAM)
@@ -130,15 +131,18 @@ class Victim:
         equal(os.get_blocking(server.fileno()), False, "the flag")
         for number, client in enumerate(self.waiting):
             accepted, _ = server.accept()
-            client.send(b"%d" % number)
-            equal(accepted.recv(9), b"%d" % number, "who comes next")
+            accepted.send(b"%d" % number)
+            equal(client.recv(9), b"%d" % number, "who comes next")
             equal(who(accepted), ME, "who waited")
+            if number == 1:
+                equal(accepted.recv(9), b"", "what comes from the one that has shut its way")
             accepted.close()
         self.waiting = [socket.socket(UNIX) for _ in range(2)]
         for client in self.waiting:
             server.listen(5)
             client.connect("relative")
             server.listen(0)
+        self.waiting[1].shutdown(socket.SHUT_WR)
 
     def verify(self):
         self.check_file()

@@ -2,6 +2,7 @@
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { namesIn } from '../names-in.js'
+import { readRecordFile } from '../record-file.js'
 
 const FORMAT = 1
 const RECORD = '.json'
@@ -60,14 +61,7 @@ export class ImageStore {
 
   /** Null where there is none, undefined where it cannot be understood. */
   async readRecord(image: ImageName): Promise<ImageRecord | null | undefined> {
-    try {
-      const record = JSON.parse(await readFile(`${this.#file(image)}${RECORD}`, 'utf8'))
-      return record?.format === FORMAT ? record : undefined
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-      if (error instanceof SyntaxError) return undefined
-      throw error
-    }
+    return await readRecordFile(`${this.#file(image)}${RECORD}`, FORMAT)
   }
 
   /** Of its file; undefined where there is none. */

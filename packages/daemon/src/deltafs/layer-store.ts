@@ -1,8 +1,11 @@
 /** Layers as directories, `FAMILY/layers/LAYER`, each with a record of what it is once it is frozen. */
 import { lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs'
-import { access, lstat, mkdir, open, readFile, rename } from 'node:fs/promises'
+import { lstat, open, rename } from 'node:fs/promises'
 import path from 'node:path'
+import { isThere } from '../is-there.js'
+import { makeDirectory } from '../make-directory.js'
 import { namesIn } from '../names-in.js'
+import { readRecordFile } from '../record-file.js'
 import { removeTrees } from './remove-tree.js'
 
 const FORMAT = 1
@@ -53,7 +56,8 @@ export class LayerStore {
   }
 
   async prepareFamily(family: string): Promise<void> {
-    await mkdir(this.allOf(family), { recursive: true, mode: 0o700 })
+    await makeDirectory(path.dirname(this.allOf(family)))
+    await makeDirectory(this.allOf(family))
   }
 
   /** Synchronous: it takes 20 microseconds, a turn through the thread pool several times that. */
@@ -101,13 +105,7 @@ export class LayerStore {
   }
 
   async isRecorded(layer: LayerName): Promise<boolean> {
-    try {
-      await access(path.join(this.directory(layer), RECORD))
-      return true
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-      throw error
-    }
+    return await isThere(path.join(this.directory(layer), RECORD))
   }
 
   /** What is not there of a frozen layer: `fsN/upper`, of so many trees. */
@@ -119,14 +117,7 @@ export class LayerStore {
 
   /** Null where there is none, undefined where it cannot be understood. */
   async readRecord(layer: LayerName): Promise<LayerRecord | null | undefined> {
-    try {
-      const record = JSON.parse(await readFile(path.join(this.directory(layer), RECORD), 'utf8'))
-      return record?.format === FORMAT ? record : undefined
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
-      if (error instanceof SyntaxError) return undefined
-      throw error
-    }
+    return await readRecordFile(path.join(this.directory(layer), RECORD), FORMAT)
   }
 
   /** Who reads it sees the old record or the new; once this returns, a power cut leaves it too. */

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
-import { lstat } from 'node:fs/promises'
 import { promisify } from 'node:util'
+import { isThere } from '../is-there.js'
 
 const run = promisify(execFile)
 
@@ -14,17 +14,7 @@ export function removeTree(directory: string): Promise<void> {
  */
 export async function removeTrees(directories: readonly string[]): Promise<void> {
   // Starting a program takes this one's only thread for milliseconds.
-  const there = await Promise.all(directories.map(exists))
+  const there = await Promise.all(directories.map(isThere))
   const left = directories.filter((_, index) => there[index])
   if (left.length > 0) await run('rm', ['-rf', '--one-file-system', '--', ...left])
-}
-
-async function exists(directory: string): Promise<boolean> {
-  try {
-    await lstat(directory)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
 }

@@ -1,7 +1,8 @@
 /** What a sandbox's root has on top of its base: system directories of its own, and covers over the host's secrets. */
-import { lstat } from 'node:fs/promises'
+
 import path from 'node:path'
 import type { Seed, SeedDirectory } from '../engine/messages.js'
+import { isThere } from '../is-there.js'
 import { SYSTEM_DIRECTORIES } from './host-masks.js'
 import { findSecrets } from './host-secrets.js'
 import { seedFiles } from './seed-files.js'
@@ -42,20 +43,10 @@ function coverSystem(): SeedDirectory[] {
 /** A base that was given is shown as it is; only what programs rely on is added where it lacks. */
 async function completeSystem(base: string): Promise<SeedDirectory[]> {
   const wanted = SYSTEM_DIRECTORIES.filter(({ needed }) => needed)
-  const missing = await Promise.all(wanted.map(async ({ path: at }) => !(await exists(path.join(base, at)))))
+  const missing = await Promise.all(wanted.map(async ({ path: at }) => !(await isThere(path.join(base, at)))))
   return wanted
     .filter((_, index) => missing[index])
     .map(({ path: at, mode }) => ({ path: at, mode, opaque: false }))
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await lstat(file)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
 }
 
 /** Drops what lies in an opaque directory: it is gone already, and a cover for it would show that it was there. */

@@ -14,6 +14,12 @@ export class IdsTakenError extends Error {
   override readonly name = 'IdsTakenError'
 }
 
+/** The first ids of the ranges that engines of this host have, whichever daemon's they are: each holds a name (`claim_ids`). */
+export async function claimedUids(): Promise<Set<number>> {
+  const sockets = await readFile('/proc/net/unix', 'utf8')
+  return new Set(Array.from(sockets.matchAll(/@deltabox-ids-(\d+)$/gm), ([, uid]) => Number(uid)))
+}
+
 export interface EngineProgram {
   readonly program: string
   readonly socketPath: string

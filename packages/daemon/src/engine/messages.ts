@@ -239,6 +239,7 @@ interface Operations {
     { image: string; dir: string; base: string; layers: readonly string[] },
     { bytes: number }
   >
+  /** Told of those whose size changes by that. */
   'image.drop': Operation<{ image: string }, { images: readonly Pick<EngineImage, 'image' | 'bytes'>[] }>
   /** Their files are gone: they are written anew when that is asked for. */
   'images.unstore': Operation<{ images: readonly string[] }, Nothing>

@@ -16,6 +16,7 @@ import { retentionRoutes } from './retention.js'
 import { sandboxRoutes } from './sandboxes.js'
 import { systemRoutes } from './system.js'
 import { requireToken } from './token.js'
+import { transferRoutes } from './transfer.js'
 
 export type App = FastifyInstance<
   Server,
@@ -57,6 +58,7 @@ export async function buildServer(state: State, options: ServerOptions): Promise
   })
   sandboxRoutes(app, state)
   checkpointRoutes(app, state)
+  transferRoutes(app, state)
   retentionRoutes(app, state)
   commandRoutes(app, state)
   fileRoutes(app, state)

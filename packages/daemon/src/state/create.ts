@@ -49,11 +49,11 @@ export async function createSandbox(state: State, request: CreateSandbox): Promi
 async function resolveRequest(state: State, request: CreateSandbox): Promise<NewSandbox> {
   const { name = null } = request
   if (name !== null) requireFreeName(state, name)
-  const base = await directory('base', request.base ?? '/', 'base_not_found')
+  const base = await hostDirectory('base', request.base ?? '/', 'base_not_found')
   const workspace =
     request.workspace === undefined
       ? null
-      : await directory('workspace', request.workspace, 'workspace_not_found')
+      : await hostDirectory('workspace', request.workspace, 'workspace_not_found')
   if (workspace !== null) refuseWorkspace(state, workspace)
   const id = newSandboxId()
   const setup = {
@@ -74,7 +74,7 @@ async function resolveRequest(state: State, request: CreateSandbox): Promise<New
 }
 
 /** Free of links: inside, the same path is looked for in a tree whose links lead elsewhere. */
-async function directory(what: string, wanted: string, code: ErrorCode): Promise<string> {
+export async function hostDirectory(what: string, wanted: string, code: ErrorCode): Promise<string> {
   if (!path.isAbsolute(wanted)) {
     throw new DeltaBoxError(
       'invalid_request',
@@ -97,7 +97,7 @@ async function directory(what: string, wanted: string, code: ErrorCode): Promise
 }
 
 /** An overlay must not be a layer of itself, nor show one sandbox another's files. */
-function refuseWorkspace(state: State, workspace: string): void {
+export function refuseWorkspace(state: State, workspace: string): void {
   const { dataDir } = state.paths
   if (workspace === '/' || isWithin(dataDir, workspace) || isWithin(workspace, dataDir)) {
     const why =

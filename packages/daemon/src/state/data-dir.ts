@@ -1,15 +1,15 @@
 /** The directories a daemon lives in, and what tells others that it does. */
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, chmod, mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { access, chmod, mkdir, open, readdir, readFile, realpath, rename, rm } from 'node:fs/promises'
 import path from 'node:path'
 import { DeltaBoxError } from '@deltabox/protocol'
 import type { Config } from '../config.js'
 
 const FORMAT = { magic: 'deltabox-store', version: 1 } as const
 const DATABASE = 'deltabox.db'
-/** What may be there before the first daemon is: whoever starts it sends its log here. */
-const NOT_OURS_YET = new Set(['daemon.log'])
+/** What may be there before the first daemon is: whoever starts it sends its log here, and a power cut may have come in between. */
+const NOT_OURS_YET = /^(daemon\.log|format\.\d+)$/
 
 export interface Paths {
   readonly dataDir: string
@@ -72,7 +72,7 @@ async function prepareDataDir(wanted: string): Promise<string> {
 
 /** Somebody's own directory, named by mistake, must not be made ours. */
 async function refuseForeign(dataDir: string): Promise<void> {
-  const foreign = (await readdir(dataDir)).filter((name) => !NOT_OURS_YET.has(name))
+  const foreign = (await readdir(dataDir)).filter((name) => !NOT_OURS_YET.test(name))
   if (foreign.length > 0) {
     throw unusable(dataDir, `it is not empty (${foreign[0]}) and holds no \`format\` file of DeltaBox's`)
   }
@@ -113,10 +113,16 @@ export async function withdrawDaemon(paths: Paths): Promise<void> {
   await rm(paths.socket, { force: true })
 }
 
-/** Readers see the old content or the new, never a part. */
+/** Readers see the old content or the new, never a part: after a power cut too. */
 async function writeWhole(file: string, content: string): Promise<void> {
   const temporary = `${file}.${process.pid}`
-  await writeFile(temporary, content, { mode: 0o600 })
+  const opened = await open(temporary, 'w', 0o600)
+  try {
+    await opened.writeFile(content)
+    await opened.sync()
+  } finally {
+    await opened.close()
+  }
   await rename(temporary, file)
 }
 

@@ -34,6 +34,7 @@ export class DiskGuard {
   #measuredAt = 0
   /** The most there was since the sandboxes were measured. */
   #freeAtMost = 0
+  #unsubscribe: (() => void) | undefined
 
   constructor(state: State) {
     this.#state = state
@@ -42,11 +43,15 @@ export class DiskGuard {
   /** What sandboxes of an earlier daemon hold by now did not grow under this one's eyes. */
   async start(): Promise<void> {
     await this.#measure(this.#sandboxes())
+    this.#unsubscribe = this.#state.events.subscribe(({ type, sandbox }) => {
+      if (type === 'sandbox.rolled-back' || type === 'sandbox.promoted') this.#goneBack(sandbox)
+    })
     this.#schedule()
   }
 
   async stop(): Promise<void> {
     clearTimeout(this.#timer)
+    this.#unsubscribe?.()
     await this.#turning
   }
 
@@ -90,6 +95,14 @@ export class DiskGuard {
     if (free < reserve) await this.#killTheFastest(growths)
   }
 
+  /** What it writes from now on is growth, however much it had written before. */
+  #goneBack(id: string): void {
+    const { sandboxes, layers } = this.#state.store
+    const head = layers.get(sandboxes.get(id)?.head ?? '')
+    this.#lastBytes.set(id, layers.chainBytes(head?.parent ?? null))
+    this.#justKilled.delete(id)
+  }
+
   #anythingRuns(sandboxes: readonly SandboxRow[]): boolean {
     return sandboxes.some((sandbox) => this.#state.store.processes.running(sandbox.id).length > 0)
   }
@@ -99,7 +112,8 @@ export class DiskGuard {
     const growths: Growth[] = []
     for (const sandbox of sandboxes) {
       const bytes = await this.#usage(sandbox)
-      if (bytes === undefined) continue
+      // It may have gone back meanwhile.
+      if (bytes === undefined || this.#state.store.sandboxes.get(sandbox.id)?.head !== sandbox.head) continue
       const before = this.#justKilled.delete(sandbox.id) ? bytes : (this.#lastBytes.get(sandbox.id) ?? 0)
       growths.push({ sandbox, bytes, grew: bytes - before })
     }

@@ -1,6 +1,6 @@
 /** The engines: one per family of sandboxes while it has some, and one more started ahead of need. */
 import { randomInt } from 'node:crypto'
-import { access, mkdir, rm, rmdir } from 'node:fs/promises'
+import { access, rm, rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { DeltaBoxError } from '@deltabox/protocol'
 import type { Logger } from 'pino'
@@ -9,6 +9,7 @@ import type { LayerStore } from '../deltafs/layer-store.js'
 import { removeTree } from '../deltafs/remove-tree.js'
 import { EngineClient, type EngineListener, EngineLostError } from '../engine/client.js'
 import {
+  claimedUids,
   engineEnded,
   IdsTakenError,
   isLoggingTo,
@@ -17,6 +18,7 @@ import {
   startTicks,
 } from '../engine/launch.js'
 import type { Hello } from '../engine/messages.js'
+import { makeDirectory } from '../make-directory.js'
 import type { Paths } from './data-dir.js'
 import type { FamilyRow } from './family-table.js'
 import { newFamilyId } from './ids.js'
@@ -145,7 +147,7 @@ export class Families {
     try {
       return await this.#launch(id, slot)
     } catch (error) {
-      await this.#discard(id)
+      await this.discard(id)
       if (draws > 1 && (error as Error).cause instanceof IdsTakenError) return await this.#startNew(draws - 1)
       throw error
     }
@@ -157,8 +159,7 @@ export class Families {
       throw new DeltaBoxError('not_built', `cannot start an engine: there is no ${enginePath}`, { cause })
     })
     try {
-      await mkdir(path.join(this.directory(id), 'sandboxes'), { recursive: true, mode: 0o700 })
-      await this.#layerStore.prepareFamily(id)
+      await this.#prepare(id)
       await launchEngine({
         program: enginePath,
         socketPath: this.socket(id),
@@ -175,11 +176,16 @@ export class Families {
     }
   }
 
-  #freeSlot(): number {
+  async #prepare(id: string): Promise<void> {
+    await this.#layerStore.prepareFamily(id)
+    await makeDirectory(path.join(this.directory(id), 'sandboxes'))
+  }
+
+  #freeSlot(isClaimed: (slot: number) => boolean = () => false): number {
     const taken = new Set(this.#store.families.all().map((row) => row.slot))
     for (;;) {
       const slot = randomInt(SLOTS)
-      if (!taken.has(slot)) return slot
+      if (!taken.has(slot) && !isClaimed(slot)) return slot
     }
   }
 
@@ -196,6 +202,37 @@ export class Families {
     this.#store.families.setProcess(id, family)
     this.#live.set(id, family)
     return { family, hello }
+  }
+
+  /** A family that has come from elsewhere: without an engine yet, and gone with the next daemon unless it has checkpoints by then. */
+  async adopt(): Promise<{ readonly id: string; readonly uidBase: number }> {
+    const id = newFamilyId()
+    // Its files get owners now: unlike a new family's, its range cannot be drawn again when its engine finds it taken.
+    const claimed = await claimedUids()
+    const slot = this.#freeSlot((one) => claimed.has(firstUid(one)))
+    this.#store.families.insert(id, slot)
+    try {
+      await this.#prepare(id)
+    } catch (error) {
+      await this.discard(id)
+      throw error
+    }
+    return { id, uidBase: firstUid(slot) }
+  }
+
+  /** It stays meanwhile, with or without an engine. */
+  async keeping<T>(id: string, work: () => Promise<T>): Promise<T> {
+    this.#users.set(id, (this.#users.get(id) ?? 0) + 1)
+    try {
+      return await work()
+    } finally {
+      const left = (this.#users.get(id) ?? 1) - 1
+      if (left > 0) this.#users.set(id, left)
+      else this.#users.delete(id)
+      this.retire(id).catch((error) =>
+        this.#log.error({ family: id, err: error }, 'a family that is not used does not end'),
+      )
+    }
   }
 
   /** Picks up an engine that another daemon started. Undefined, and nothing of it runs any more, when it is gone. */
@@ -231,17 +268,7 @@ export class Families {
 
   /** Work on a family that may have no sandbox: its engine is started when it does not run, and ends when unused. */
   async use<T>(id: string, work: (family: Family) => Promise<T>): Promise<T> {
-    this.#users.set(id, (this.#users.get(id) ?? 0) + 1)
-    try {
-      return await work(await this.#serial.run(id, () => this.#wake(id)))
-    } finally {
-      const left = (this.#users.get(id) ?? 1) - 1
-      if (left > 0) this.#users.set(id, left)
-      else this.#users.delete(id)
-      this.retire(id).catch((error) =>
-        this.#log.error({ family: id, err: error }, 'a family that is not used does not end'),
-      )
-    }
+    return await this.keeping(id, async () => await work(await this.#serial.run(id, () => this.#wake(id))))
   }
 
   async #wake(id: string): Promise<Family> {
@@ -274,7 +301,7 @@ export class Families {
       if (this.#stopped || this.#isUsed(id)) return
       const live = this.#live.get(id)
       if (live) await this.#exit(live)
-      if (!this.#isUsed(id) && !this.#store.checkpoints.hasFamily(id)) await this.#discard(id)
+      if (!this.#isUsed(id) && !this.#store.checkpoints.hasFamily(id)) await this.discard(id)
     })
   }
 
@@ -286,7 +313,7 @@ export class Families {
   /** Ends an engine and everything in it, and forgets the family. */
   async end(family: Family): Promise<void> {
     await this.#exit(family)
-    await this.#discard(family.id)
+    await this.discard(family.id)
   }
 
   async #exit(family: Family): Promise<void> {
@@ -309,7 +336,7 @@ export class Families {
   }
 
   /** Removes all that there is of a family whose engine has ended, or is to. */
-  async #discard(id: string): Promise<void> {
+  async discard(id: string): Promise<void> {
     const row = this.#store.families.get(id)
     if (row) await this.#kill(row)
     this.#live.get(id)?.client.close()

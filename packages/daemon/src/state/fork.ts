@@ -12,7 +12,7 @@ import { errorBody, toDeltaBoxError } from './error-body.js'
 import type { Family } from './families.js'
 import { newSandboxId } from './ids.js'
 import type { NewLayer } from './layer-table.js'
-import { findSandbox, getSandbox, labelOf } from './sandboxes.js'
+import { findSandbox, getSandbox, labelOf, requireFreeName } from './sandboxes.js'
 import type { State } from './state.js'
 import { milliseconds, rounded } from './timings.js'
 
@@ -50,14 +50,16 @@ interface Children {
 }
 
 /** From here on nothing they stand on goes away. What `parent` brought to the workspace counts as theirs. */
-function insertChildren(state: State, origin: Origin, { count = 1 }: Fork, parent: string): Children {
+function insertChildren(state: State, origin: Origin, { count = 1, name }: Fork, parent: string): Children {
   const { family, layer, checkpoint } = origin
   const all = state.store.transaction(() =>
-    Array.from({ length: count }, (): Child => {
+    Array.from({ length: count }, (_, index): Child => {
       const id = newSandboxId()
+      const own = name === undefined ? null : `${name}-${index + 1}`
+      if (own !== null) requireFreeName(state, own)
       const head = state.layers.insert({ family, sandbox: id, parent: layer, state: 'head', target: null })
       state.store.sandboxes.insert({
-        ...{ id, name: null, family, head: head.id, checkpoint },
+        ...{ id, name: own, family, head: head.id, checkpoint },
         ...{ parent, forkedFrom: checkpoint, createdAt: Date.now() },
       })
       state.store.applied.copy(parent, id)
@@ -69,35 +71,80 @@ function insertChildren(state: State, origin: Origin, { count = 1 }: Fork, paren
 
 async function makeAll(
   state: State,
-  { origin, all }: Children,
+  children: Children,
   { partial = false }: Fork,
   of: string,
   started: number,
 ): Promise<Forked> {
-  let isLost = false
-  const made = await state.families
-    .use(origin.family, async (family) => {
-      await openBase(state, family)
-      return await state.images.use(origin, `fork ${of}`, async (image) => {
-        isLost = image === null
-        const make = (child: Child): Promise<Made> => makeOne(state, family, child, origin, image)
-        const results = await Promise.allSettled(all.map(make))
-        const setup = state.store.families.get(family.id)?.setup
-        if (setup) state.spares.used(family, setup, image === null ? null : { image }, all.length)
-        return results
-      })
-    })
-    .catch((error): PromiseSettledResult<Made>[] => all.map(() => ({ status: 'rejected', reason: error })))
+  const { origin, all } = children
+  const settled = new Map<string, Settled>()
+  const lost = await makeEach(state, children, of, settled).catch((reason) => {
+    for (const { id } of all) if (!isMade(settled.get(id))) settled.set(id, { status: 'rejected', reason })
+    return 0
+  })
+  const made = all.flatMap(({ id }) => settled.get(id) ?? [])
   const failed = made.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []))
   if (failed.length > 0) await undo(state, origin, all, made, partial)
   if (failed.length > 0 && !partial) throw failure(of, failed, all.length)
-  return report(state, origin, made, isLost ? origin.processes : 0, started)
+  return report(state, origin, made, lost, started)
 }
 
 interface Made {
   readonly id: string
   readonly cgroups: readonly string[]
   readonly timings: Readonly<Record<string, number>>
+}
+
+type Settled = PromiseSettledResult<Made>
+
+function isMade(result: Settled | undefined): boolean {
+  return result?.status === 'fulfilled'
+}
+
+/** Fills `settled`, by child. Gives how many processes each of them is without. */
+async function makeEach(
+  state: State,
+  children: Children,
+  of: string,
+  settled: Map<string, Settled>,
+): Promise<number> {
+  const { origin, all } = children
+  return await state.families.use(origin.family, async (family) => {
+    await openBase(state, family)
+    return await state.images.use(origin, `fork ${of}`, async (image, source) => {
+      const killed = await makeLeft(state, family, children, image, settled)
+      if (killed && source === 'template') throw killed.reason
+      const setup = state.store.families.get(family.id)?.setup
+      if (setup) state.spares.used(family, setup, image === null ? null : { image }, all.length)
+      return image === null ? origin.processes : 0
+    })
+  })
+}
+
+/** Those that were not tried yet, or whose processes were killed where they were kept: gives one that fails because of that. */
+async function makeLeft(
+  state: State,
+  family: Family,
+  { origin, all }: Children,
+  image: string | null,
+  settled: Map<string, Settled>,
+): Promise<PromiseRejectedResult | undefined> {
+  const wasKilled = (result: Settled | undefined): result is PromiseRejectedResult =>
+    result?.status === 'rejected' && state.images.wasKilled(origin.image, result.reason)
+  const make = async (child: Child): Promise<Made> => {
+    // An engine that could not make it has left its directories empty.
+    if (!settled.has(child.id)) await makeRoom(state, family, child)
+    return await makeOne(state, family, child, origin, image)
+  }
+  const left = all.filter(({ id }) => !settled.has(id) || wasKilled(settled.get(id)))
+  const results = await Promise.allSettled(left.map(make))
+  for (const [index, { id }] of left.entries()) settled.set(id, results[index] as Settled)
+  return results.find(wasKilled)
+}
+
+async function makeRoom(state: State, family: Family, { id, head }: Child): Promise<void> {
+  state.layers.make(head)
+  await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
 }
 
 async function makeOne(
@@ -110,8 +157,6 @@ async function makeOne(
   const row = state.store.sandboxes.get(id)
   if (!row) throw new Error(`sandbox ${id} is gone while it is made`)
   try {
-    state.layers.make(head)
-    await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
     const parameters = {
       ...parametersOf(state, { id, setup: row }, head),
       ...(image === null ? {} : { image }),
@@ -129,11 +174,11 @@ async function undo(
   state: State,
   { family, checkpoint }: Origin,
   all: readonly Child[],
-  made: readonly PromiseSettledResult<Made>[],
+  made: readonly Settled[],
   keepMade: boolean,
 ): Promise<void> {
   for (const [index, { id }] of all.entries()) {
-    if (keepMade && made[index]?.status === 'fulfilled') continue
+    if (keepMade && isMade(made[index])) continue
     const row = state.store.sandboxes.get(id)
     if (row) await unmake(state, row)
   }
@@ -153,7 +198,7 @@ function failure(of: string, failed: readonly unknown[], count: number): DeltaBo
 function report(
   state: State,
   origin: Origin,
-  made: readonly PromiseSettledResult<Made>[],
+  made: readonly Settled[],
   lost: number,
   started: number,
 ): Forked {
@@ -179,7 +224,7 @@ function report(
   return { sandboxes, lost, ms: rounded(ms), timings: milliseconds(sum(made)) }
 }
 
-function sum(made: readonly PromiseSettledResult<Made>[]): Record<string, number> {
+function sum(made: readonly Settled[]): Record<string, number> {
   const all: Record<string, number> = {}
   for (const result of made) {
     if (result.status !== 'fulfilled') continue

@@ -1,5 +1,6 @@
 /** The processes of checkpoints, as engines keep them and as they are on disk. */
 import type Database from 'libsql'
+import { prepareAll } from './statements.js'
 
 /**
  * `pending`: its templates are being built. `ready`: they can be, or have been. `failed`: they could not be built. `lost`: its engine
@@ -50,6 +51,7 @@ const SQL = {
     WHERE id = ?`,
   setOffDisk: 'UPDATE images SET disk_bytes = NULL, reason = NULL WHERE id = ?',
   adopt: `INSERT INTO images (id, family, state, in_memory, to_disk, memory_bytes, used_at) VALUES (?, ?, 'ready', 0, 1, 0, ?)`,
+  setToDisk: 'UPDATE images SET to_disk = 1 WHERE id = ?',
   setUsed: 'UPDATE images SET used_at = ? WHERE id = ?',
   need: 'INSERT OR IGNORE INTO image_needs (image, needs) VALUES (?, ?)',
   needs: 'SELECT image, needs FROM image_needs',
@@ -87,9 +89,7 @@ export class ImageTable {
   readonly #statements: Readonly<Record<StatementName, Database.Statement>>
 
   constructor(db: Database.Database) {
-    this.#statements = Object.fromEntries(
-      Object.entries(SQL).map(([name, text]) => [name, db.prepare(text)]),
-    ) as Record<StatementName, Database.Statement>
+    this.#statements = prepareAll(db, SQL)
   }
 
   insert({
@@ -142,6 +142,10 @@ export class ImageTable {
   /** Of a file that is there. */
   adopt(id: string, family: string): void {
     this.#statements.adopt.run(id, family, Date.now())
+  }
+
+  setToDisk(id: string): void {
+    this.#statements.setToDisk.run(id)
   }
 
   setUsed(id: string): void {

@@ -68,6 +68,18 @@ export class ImageWriter {
     return true
   }
 
+  /** Once its file is whole. False: it cannot be written any more; it throws where the last try failed. */
+  async written(id: string): Promise<boolean> {
+    for (;;) {
+      const row = this.#needed.store.images.get(id)
+      if (!row || row.diskBytes !== null) return row !== undefined && row.state !== 'lost'
+      if (!row.inMemory || row.state === 'failed' || row.state === 'lost' || this.#stopped) return false
+      if (row.reason !== null) throw new Error(row.reason)
+      this.consider(id)
+      await Promise.race([new Promise<void>((resolve) => this.#idle.add(resolve)), delay(50)])
+    }
+  }
+
   #next(): void {
     for (const id of this.#waiting) {
       if (this.#stopped || this.#busy.size >= AT_ONCE) return

@@ -37,6 +37,10 @@ export class Images {
   /** What engines told before the reply that names the image was looked at. */
   readonly #early = new Map<string, ImageReady | ImageFailed>()
   readonly #loading = new Map<string, Promise<void>>()
+  /** Who reads their files now. */
+  #readers = 0
+  /** The last time that an image which is in use was killed and put out of memory. */
+  readonly #buried = new Map<string, Promise<void>>()
   #removing: Promise<void> | undefined
   #again = false
 
@@ -114,7 +118,8 @@ export class Images {
 
   /**
    * While `work` goes on the image is in memory: brought in from disk where it was not. Without an image, or when its processes
-   * cannot be had any more, `work` gets null. `doing` completes "cannot …".
+   * cannot be had any more, `work` gets null. When it throws because what was kept in memory is killed, and the disk has it, it is
+   * asked once more, with `image` for its source. `doing` completes "cannot …".
    */
   async use<T>(
     { image: id, layer }: Pick<CheckpointRow, 'image' | 'layer'>,
@@ -122,28 +127,50 @@ export class Images {
     work: (image: string | null, source: ImageSource) => Promise<T>,
   ): Promise<T> {
     if (id === null || !this.isThere(id)) return await work(null, 'image')
+    const { pool } = this.#needed
+    try {
+      return await pool.holding(id, () => this.#useHeld(id, layer, doing, work))
+    } finally {
+      if (!pool.isHeld(id)) this.#buried.delete(id)
+    }
+  }
+
+  async #useHeld<T>(
+    id: string,
+    layer: string | null,
+    doing: string,
+    work: (image: string | null, source: ImageSource) => Promise<T>,
+  ): Promise<T> {
     const { pool, store } = this.#needed
-    return await pool.holding(id, async () => {
-      const wasInMemory = store.images.get(id)?.inMemory === true
-      pool.count(wasInMemory)
-      if (!wasInMemory && !(await this.#canBringIn(id, layer, doing))) return await work(null, 'image')
-      store.images.setUsed(id)
-      try {
-        return await work(id, wasInMemory ? 'template' : 'image')
-      } catch (error) {
-        if (!wasInMemory || !this.#wasKilled(id, error)) throw error
-      }
-      this.#needed.log.warn({ image: id }, 'what was kept in memory is gone; it is read from disk')
-      await pool.drop({ id, family: store.images.get(id)?.family ?? '' })
-      return (await this.#canBringIn(id, layer, doing)) ? await work(id, 'image') : await work(null, 'image')
-    })
+    const isInMemory = (): boolean => store.images.get(id)?.inMemory === true
+    const wasInMemory = isInMemory()
+    pool.count(wasInMemory)
+    if (!wasInMemory && !(await this.#canBringIn(id, layer, doing))) return await work(null, 'image')
+    store.images.setUsed(id)
+    const buried = this.#buried.get(id)
+    try {
+      return await work(id, wasInMemory ? 'template' : 'image')
+    } catch (error) {
+      if (!wasInMemory || !this.wasKilled(id, error)) throw error
+    }
+    // Others that have seen it killed too must not take away what was read for the first of them.
+    if (this.#buried.get(id) === buried) this.#buried.set(id, this.#bury(id))
+    await this.#buried.get(id)
+    const isThere = isInMemory() || (await this.#canBringIn(id, layer, doing))
+    return await work(isThere ? id : null, 'image')
   }
 
   /** Somebody, or the kernel for want of memory, has killed what was kept; the disk has it too. */
-  #wasKilled(id: string, error: unknown): boolean {
+  wasKilled(id: string | null, error: unknown): boolean {
     const cause = error instanceof DeltaBoxError ? error.cause : undefined
     const isGone = cause instanceof EngineError && cause.code === 'no_such_image'
-    return isGone && this.#needed.store.images.get(id)?.diskBytes !== null
+    return isGone && id !== null && this.#needed.store.images.get(id)?.diskBytes !== null
+  }
+
+  async #bury(id: string): Promise<void> {
+    const { log, pool, store } = this.#needed
+    log.warn({ image: id }, 'what was kept in memory is gone; it is read from disk')
+    await pool.drop({ id, family: store.images.get(id)?.family ?? '' })
   }
 
   /** Where it was; null where it cannot be had. */
@@ -197,6 +224,23 @@ export class Images {
     metrics.imageReadSeconds.observe(ms / 1000)
     log.debug({ image: id, ms }, 'image brought into memory')
     pool.consider()
+  }
+
+  /** Brings it to disk though it was not to be. False where that cannot be any more. */
+  async bringToDisk(id: string): Promise<boolean> {
+    this.#needed.store.images.setToDisk(id)
+    return await this.#needed.writer.written(id)
+  }
+
+  /** No file of an image goes meanwhile. */
+  async keepingFiles<T>(work: () => Promise<T>): Promise<T> {
+    this.#readers += 1
+    try {
+      return await work()
+    } finally {
+      this.#readers -= 1
+      if (this.#readers === 0) this.removeUnneeded()
+    }
   }
 
   /** At the start, when nothing is under way. */
@@ -266,6 +310,7 @@ export class Images {
     const { store, disk } = this.#needed
     await store.sync()
     for (const row of store.images.unneeded()) {
+      if (this.#readers > 0) return
       if (store.images.get(row.id)?.inMemory || store.images.needers(row.id) > 0) continue
       await disk.remove(row)
       store.images.remove(row.id)

@@ -1,5 +1,6 @@
 /** Layers by what lies below them. A chain is a layer and all below it; what nothing stands on can go. */
 import type Database from 'libsql'
+import { prepareAll } from './statements.js'
 
 /**
  * `head`: a sandbox writes to it, or is about to. `merging`: others are being put together in it. `frozen`: never
@@ -39,10 +40,10 @@ const IS_NEEDED = `EXISTS (SELECT 1 FROM layers above WHERE above.parent = layer
   OR EXISTS (SELECT 1 FROM holds WHERE holds.layer = layers.id)`
 
 export class LayerTable {
-  readonly #statements: ReturnType<typeof prepare>
+  readonly #statements: Readonly<Record<StatementName, Database.Statement>>
 
   constructor(db: Database.Database) {
-    this.#statements = prepare(db)
+    this.#statements = prepareAll(db, SQL)
   }
 
   insert(row: NewLayer): void {
@@ -168,13 +169,6 @@ export class LayerTable {
     this.#statements.forgetHolds.run(family)
     this.#statements.forgetLayers.run(family)
   }
-}
-
-function prepare(db: Database.Database): Readonly<Record<StatementName, Database.Statement>> {
-  return Object.fromEntries(Object.entries(SQL).map(([name, text]) => [name, db.prepare(text)])) as Record<
-    StatementName,
-    Database.Statement
-  >
 }
 
 type StatementName = keyof typeof SQL

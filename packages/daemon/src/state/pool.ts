@@ -69,28 +69,34 @@ export class Pool {
   }
 
   /** As far as that goes: what is used, or not on disk, stays. */
-  async shrinkTo({ bytes, count }: PoolLimits): Promise<void> {
-    const { images } = this.#needed.store
-    const kept = new Set<string>()
-    for (;;) {
-      const now = images.residentTotals()
-      if (now.bytes <= bytes && now.count <= count) return
-      const next = images.resident().find((row) => !kept.has(row.id) && this.#canGo(row))
-      if (!next) return
-      kept.add(next.id)
-      await this.drop(next)
-    }
+  async shrinkTo(limits: PoolLimits): Promise<void> {
+    const tried = new Set<string>()
+    while (!this.#fits(limits) && (await this.#dropOldest(limits, tried)));
   }
 
-  #canGo(row: ImageRow): boolean {
+  #fits({ bytes, count }: PoolLimits): boolean {
+    const now = this.#needed.store.images.residentTotals()
+    return now.bytes <= bytes && now.count <= count
+  }
+
+  /** Once through all there is. False when nothing of it can go; what was used meanwhile has its turn in the next round. */
+  async #dropOldest(limits: PoolLimits, tried: Set<string>): Promise<boolean> {
     const { images } = this.#needed.store
-    return (
-      row.diskBytes !== null &&
-      row.state === 'ready' &&
-      !this.#held.has(row.id) &&
-      !images.isStoodOn(row.id) &&
-      !images.isGrownFrom(row.id)
-    )
+    const before = tried.size
+    for (const listed of images.resident()) {
+      if (tried.has(listed.id) || !isOnDisk(listed) || !this.#isFree(listed.id)) continue
+      const row = images.get(listed.id)
+      if (!row?.inMemory || row.usedAt !== listed.usedAt || !isOnDisk(row)) continue
+      tried.add(row.id)
+      await this.drop(row)
+      if (this.#fits(limits)) break
+    }
+    return tried.size > before
+  }
+
+  #isFree(id: string): boolean {
+    const { images } = this.#needed.store
+    return !this.#held.has(id) && !images.isStoodOn(id) && !images.isGrownFrom(id)
   }
 
   /** Whoever wants it meanwhile waits until it is known whether it is there. */
@@ -122,4 +128,8 @@ export class Pool {
         .catch((error) => log.error({ family, err: error }, 'an engine that is not used does not end'))
     }
   }
+}
+
+function isOnDisk({ diskBytes, state }: ImageRow): boolean {
+  return diskBytes !== null && state === 'ready'
 }

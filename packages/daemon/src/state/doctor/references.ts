@@ -1,6 +1,7 @@
 /** What counts who needs what: nobody is named that is not there, and nothing stays that nobody needs. */
-import { access } from 'node:fs/promises'
+
 import path from 'node:path'
+import { isThere } from '../../is-there.js'
 import type { Need } from '../loose-end-table.js'
 import { type Examination, type Finding, hasEngine, type Subject } from './subject.js'
 import type { Survey } from './survey.js'
@@ -21,14 +22,14 @@ async function examineFamilies({ store, paths }: Subject, survey: Survey): Promi
   const findings: Finding[] = []
   for (const family of store.looseEnds.goneFamilies()) {
     const checkpoints = survey.checkpoints.filter((row) => row.family === family).map(({ id }) => id)
-    const isThere = await exists(path.join(paths.families, family))
-    const detail = `there are rows of the family ${family}, which is not known${isThere ? '; its directory is there' : ''}`
+    const hasDirectory = await isThere(path.join(paths.families, family))
+    const detail = `there are rows of the family ${family}, which is not known${hasDirectory ? '; its directory is there' : ''}`
     const repair = async (): Promise<void> =>
       store.transaction(() => {
         store.looseEnds.removeFamily(family)
         store.forgetFamily(family)
       })
-    const isRepairable = !isThere || checkpoints.length === 0
+    const isRepairable = !hasDirectory || checkpoints.length === 0
     const found = { kind: 'family_gone', family, object: family, checkpoints, detail } as const
     findings.push(isRepairable ? { ...found, repair } : found)
   }
@@ -81,7 +82,7 @@ async function examineHeads({ store, layerStore }: Subject): Promise<Finding[]> 
   for (const { id, family, head, state } of store.sandboxes.all()) {
     if ((state !== 'running' && state !== 'dead') || !store.layers.get(head)) continue
     const directory = layerStore.directory({ family, id: head })
-    if ((await exists(directory)) || store.sandboxes.get(id)?.head !== head) continue
+    if ((await isThere(directory)) || store.sandboxes.get(id)?.head !== head) continue
     findings.push({ kind, family, object: id, checkpoints: [], detail: `there is no ${directory}` })
   }
   return findings
@@ -107,14 +108,4 @@ async function examineUnneeded(subject: Subject): Promise<Finding[]> {
     findings.push({ kind: 'image_unneeded', ...about, detail, repair })
   }
   return findings
-}
-
-async function exists(name: string): Promise<boolean> {
-  try {
-    await access(name)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
 }

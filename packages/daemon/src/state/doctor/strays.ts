@@ -1,7 +1,8 @@
 /** What is on the disk that no row knows. A row is there before its directory, and goes after it: so the disk is listed first. */
-import { lstat } from 'node:fs/promises'
+
 import path from 'node:path'
 import { removeTree } from '../../deltafs/remove-tree.js'
+import { isThere } from '../../is-there.js'
 import { namesIn } from '../../names-in.js'
 import { type Examination, type Finding, hasEngine, type Subject } from './subject.js'
 import type { Survey } from './survey.js'
@@ -91,14 +92,4 @@ async function strayOf(subject: Subject, family: string, stray: string): Promise
   const object = path.relative(subject.paths.dataDir, stray)
   const repair = (): Promise<void> => removeTree(stray)
   return { kind: 'stray', family, object, checkpoints: [], detail: 'nothing knows of it', repair }
-}
-
-async function isThere(name: string): Promise<boolean> {
-  try {
-    await lstat(name)
-    return true
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-    throw error
-  }
 }

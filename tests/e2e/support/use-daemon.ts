@@ -1,7 +1,7 @@
 /** A daemon for a test file, from before its first test until after its last. */
 import { Client } from 'deltabox'
 import { afterAll, beforeAll } from 'vitest'
-import { TestDaemon } from '../../e2e/support/daemon.js'
+import { TestDaemon } from './daemon.js'
 
 export interface Used {
   readonly daemon: TestDaemon
