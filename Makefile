@@ -1,6 +1,7 @@
 # Every target works from any directory: make -C path/to/deltabox test
 run := npm run --silent
-clang_format := $(or $(shell command -v clang-format-14),clang-format)
+# Looked for when it is used: setup may just have installed it.
+clang_format = $(or $(shell command -v clang-format-14),clang-format)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -33,8 +34,12 @@ check: .make/setup-check build ## format, lint, types, unused code, sanitizers, 
 	$(MAKE) -C native analyze
 
 .PHONY: demo
-demo: build ## a guided tour on this machine
-	./examples/demo.sh
+demo: .make/setup-demo build ## a search for a bug, under a minute: the tree as it grows, and the same without checkpoints
+	@node --import tsx examples/demo/main.ts
+
+.PHONY: tour
+tour: build ## a guided tour of the command line
+	./examples/tour.sh
 
 .PHONY: bench
 bench: build ## the numbers of SPECIFICATION.md, measured here

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checks that this machine can build, test or check DeltaBox, and installs the Debian packages that are missing.
-# usage: scripts/setup.sh [build|test|check]    each level includes the one before it; default: build
+# usage: scripts/setup.sh [build|demo|test|check]    each level includes the one before it; default: build
 set -euo pipefail
 
 level=${1:-build}
@@ -41,9 +41,9 @@ need_for_build() {
     need libxxhash-dev has_library libxxhash
     need libzstd-dev has_library libzstd
 }
+need_for_demo() { need python3 has_command python3; }
 need_for_test() {
     need git has_command git
-    need python3 has_command python3
     need python3-venv has_venv
     need procps has_command ps
     need vim has_command vim
@@ -62,7 +62,8 @@ need_for_check() { need clang-format-14 has_clang_format; }
 find_missing() {
     missing=()
     need_for_build
-    if [[ $level != build ]]; then need_for_test; fi
+    if [[ $level != build ]]; then need_for_demo; fi
+    if [[ $level == test || $level == check ]]; then need_for_test; fi
     if [[ $level == check ]]; then need_for_check; fi
 }
 
@@ -113,8 +114,8 @@ install_missing() {
 }
 
 case $level in
-build | test | check) ;;
-*) die "unknown level '$level'; one of build, test, check." ;;
+build | demo | test | check) ;;
+*) die "unknown level '$level'; one of build, demo, test, check." ;;
 esac
 check_kernel
 check_node

@@ -39,8 +39,26 @@ const rules: readonly Rule[] = [
   },
   {
     folder: 'packages/search/src',
-    refused: ['@deltabox/protocol', '@deltabox/daemon', 'commander'],
+    refused: [
+      '@deltabox/protocol',
+      '@deltabox/daemon',
+      'commander',
+      'ai',
+      'zod',
+      'openai',
+      '@anthropic-ai/sdk',
+    ],
     allowed: ['deltabox', 'node:events', './tree.js'],
+  },
+  {
+    folder: 'packages/search/src/ai-sdk',
+    refused: ['@deltabox/protocol', 'openai'],
+    allowed: ['deltabox', 'ai', 'zod', '../search.js'],
+  },
+  {
+    folder: 'packages/search/src/langgraph',
+    refused: ['@deltabox/protocol', '@langchain/langgraph', 'ai'],
+    allowed: ['deltabox', '@langchain/core/runnables', '@langchain/langgraph-checkpoint', './saver.js'],
   },
   {
     folder: daemon,

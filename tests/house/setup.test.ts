@@ -57,8 +57,13 @@ describe('scripts/setup.sh', () => {
 
   it('asks for the tools of the tests at level test only', () => {
     expect(runSetup('build').stdout).not.toContain('tmux')
-    expect(runSetup('test').stdout).toContain('git python3 python3-venv procps vim tmux curl')
+    expect(runSetup('test').stdout).toContain('python3 git python3-venv procps vim tmux curl')
     expect(runSetup('check').stdout).toContain('clang-format-14')
+  })
+
+  it('asks for what the demo runs, and no more, at level demo', () => {
+    expect(runSetup('build').stdout).not.toContain('python3')
+    expect(runSetup('demo').stdout).toMatch(/ python3$/m)
   })
 
   it('is silent on a machine that has everything', () => {
@@ -69,7 +74,7 @@ describe('scripts/setup.sh', () => {
   it('refuses a level it does not know', () => {
     expect(runSetup('everything')).toMatchObject({
       status: 1,
-      stderr: "setup: unknown level 'everything'; one of build, test, check.\n",
+      stderr: "setup: unknown level 'everything'; one of build, demo, test, check.\n",
     })
   })
 })

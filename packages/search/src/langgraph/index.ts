@@ -1,0 +1,1 @@
+export { DeltaBoxSaver, type DeltaBoxSaverOptions } from './saver.js'
