@@ -153,10 +153,11 @@ static bool is_gone_on_with(const struct arch_regs *regs)
     return (int64_t)regs->user.rax == GO_ON && regs->user.orig_rax == SYS_restart_syscall;
 }
 
-/* The kernel has set it up for the call that goes on with another one, and it has not made it yet. */
+/* The kernel has set it up for the call that goes on with another one, and it has not made it yet: for the first time, or, after
+ * it was interrupted in that, again. */
 static bool is_about_to_go_on(const struct arch_regs *regs)
 {
-    return regs->user.rax == SYS_restart_syscall && regs->user.orig_rax != SYS_restart_syscall;
+    return regs->user.rax == SYS_restart_syscall;
 }
 
 uint64_t arch_gone_on_ip(const struct arch_regs *regs)
