@@ -1,6 +1,6 @@
 #!/bin/bash
 # Checks that this machine can build, test or check DeltaBox, and installs the Debian packages that are missing.
-# usage: scripts/setup.sh [build|demo|test|check]    each level includes the one before it; default: build
+# usage: scripts/setup.sh [build|demo|bench|test|check]    each level includes the one before it; default: build
 set -euo pipefail
 
 level=${1:-build}
@@ -42,14 +42,16 @@ need_for_build() {
     need libzstd-dev has_library libzstd
 }
 need_for_demo() { need python3 has_command python3; }
-need_for_test() {
+need_for_bench() {
     need git has_command git
+    need xfsprogs has_mkfs_xfs
+}
+need_for_test() {
     need python3-venv has_venv
     need procps has_command ps
     need vim has_command vim
     need tmux has_command tmux
     need curl has_command curl
-    need xfsprogs has_mkfs_xfs
     need redis-server has_command redis-server
     need nginx-light has_nginx
     need sqlite3 has_command sqlite3
@@ -63,6 +65,7 @@ find_missing() {
     missing=()
     need_for_build
     if [[ $level != build ]]; then need_for_demo; fi
+    if [[ $level != build && $level != demo ]]; then need_for_bench; fi
     if [[ $level == test || $level == check ]]; then need_for_test; fi
     if [[ $level == check ]]; then need_for_check; fi
 }
@@ -114,8 +117,8 @@ install_missing() {
 }
 
 case $level in
-build | demo | test | check) ;;
-*) die "unknown level '$level'; one of build, demo, test, check." ;;
+build | demo | bench | test | check) ;;
+*) die "unknown level '$level'; one of build, demo, bench, test, check." ;;
 esac
 check_kernel
 check_node

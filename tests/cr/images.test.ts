@@ -2,13 +2,14 @@
 
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
+import { linesOf } from '@deltabox/bench/inside'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
 import { enginesOf } from '../e2e/support/engines.js'
 import { flipByte } from '../e2e/support/flip-byte.js'
+import { seenEvents } from '../e2e/support/seen-events.js'
 import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Family } from './support/family.js'
-import { linesOf } from './support/lines.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon({ DELTABOX_POOL_BYTES: '0' })
@@ -312,12 +313,7 @@ describe('a checkpoint', () => {
 
   it('tells of its way to the disk', async () => {
     const stream = await the.daemon.open('GET', '/v1/events')
-    const seen: { type: string; checkpoint?: string }[] = []
-    stream.on('data', (piece: Buffer) => {
-      for (const line of String(piece).split('\n')) {
-        if (line.startsWith('data: ')) seen.push(JSON.parse(line.slice(6)))
-      }
-    })
+    const seen = seenEvents(stream)
     const box = await create()
     await Victim.start(box, 'pipes.py')
     const { id } = await box.checkpoint()

@@ -1,11 +1,11 @@
 /** What a sandbox sees of its checkpoints, and what it can do to them: nothing. */
 import { readFileSync } from 'node:fs'
+import { linesOf } from '@deltabox/bench/inside'
 import { type CommandHandle, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
 import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
-import { linesOf } from './support/lines.js'
 import { Victim } from './support/victim.js'
 
 const the = useDaemon()

@@ -1,8 +1,9 @@
 /** What comes from disk stands on memory that is nobody's: whatever a sandbox makes its own of it counts towards its limit. */
+
+import { Asked } from '@deltabox/bench/inside'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
 import { useDaemon } from '../e2e/support/use-daemon.js'
-import { Asked } from './support/asked.js'
 import { Family } from './support/family.js'
 
 const the = useDaemon({ DELTABOX_POOL_BYTES: '0' })

@@ -4,10 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { linesOf } from '@deltabox/bench/inside'
 import { Client, type CommandHandle, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TestDaemon } from '../e2e/support/daemon.js'
-import { linesOf } from './support/lines.js'
 
 interface Program {
   /** What is run and waited for first: a server that goes on in the background. */

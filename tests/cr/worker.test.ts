@@ -3,10 +3,10 @@ import { execFileSync } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { Asked, program } from '@deltabox/bench/inside'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { useDaemon } from '../e2e/support/use-daemon.js'
-import { Asked } from './support/asked.js'
 import { random } from './support/random.js'
 
 /** In earnest: 500. */
@@ -41,9 +41,9 @@ it(`is in memory and on disk what it was, after each of ${JUMPS} jumps in a tree
   const dice = random(SEED)
   const draw = (limit: number): number => Math.floor(dice() * limit)
   const box = await Sandbox.create({ client: the.client, workspace })
-  await box.files.write('/opt/worker.py', readFileSync(new URL('programs/worker.py', import.meta.url)))
+  await box.files.write('/opt/repository.py', readFileSync(program('repository.py')))
   const worker = new Asked(
-    await box.commands.start(['python3', '/opt/worker.py', workspace], { stdin: true }),
+    await box.commands.start(['python3', '/opt/repository.py', workspace], { stdin: true }),
   )
   const nodes: Node[] = []
   const add = async (): Promise<void> => {

@@ -1,10 +1,12 @@
 /** Checkpoints, rollbacks and forks through the SDK. */
+
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BaseNode, type CheckpointNode, Sandbox, type SandboxNode } from 'deltabox'
 import { describe, expect, it } from 'vitest'
 import { enginesOf } from './support/engines.js'
+import { besidesDurable, seenEvents } from './support/seen-events.js'
 import { sh, useBoxes } from './support/use-boxes.js'
 
 const { create, keep, the } = useBoxes()
@@ -553,20 +555,15 @@ describe('the processes of a checkpoint', () => {
 describe('events', () => {
   it('tell of checkpoints, rollbacks and forks', async () => {
     const stream = await the.daemon.open('GET', '/v1/events')
-    const seen: { type: string; sandbox: string; checkpoint?: string }[] = []
-    stream.on('data', (piece: Buffer) => {
-      for (const line of String(piece).split('\n')) {
-        if (line.startsWith('data: ')) seen.push(JSON.parse(line.slice(6)))
-      }
-    })
+    const seen = seenEvents(stream)
     const box = await create()
     const point = await box.checkpoint()
     await box.rollback(point)
     const [kid] = keep(await point.fork()) as [Sandbox]
     await point.delete()
-    await expect.poll(() => seen.at(-1)?.type).toBe('checkpoint.removed')
+    await expect.poll(() => besidesDurable(seen).at(-1)?.type).toBe('checkpoint.removed')
     stream.destroy()
-    expect(seen.map(({ type, sandbox, checkpoint }) => [type, sandbox, checkpoint])).toEqual([
+    expect(besidesDurable(seen).map(({ type, sandbox, checkpoint }) => [type, sandbox, checkpoint])).toEqual([
       ['sandbox.created', box.id, undefined],
       ['checkpoint.created', box.id, point.id],
       ['sandbox.rolled-back', box.id, point.id],

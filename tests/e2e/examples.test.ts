@@ -7,6 +7,7 @@ import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { leftBehind } from './support/left-behind.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const demo = [process.execPath, '--import', 'tsx', path.join(root, 'examples/demo/main.ts')]
@@ -64,22 +65,10 @@ function run(command: readonly string[]): Running {
   }
 }
 
-/** Processes of its daemon and engines, which have the data directory in their environment, and mounts. */
 function left(): string[] {
-  const processes = readdirSync('/proc').filter((pid) => {
-    if (!/^\d+$/.test(pid) || pid === String(process.pid)) return false
-    try {
-      return ['environ', 'cmdline'].some((file) => readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(top))
-    } catch {
-      return false // it has ended
-    }
-  })
-  const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(top))
   // tsx keeps there what it has translated.
   const files = readdirSync(top).filter((name) => name !== path.basename(report) && !name.startsWith('tsx-'))
-  return [...processes, ...mounts, ...files]
+  return [...leftBehind(top), ...files]
 }
 
 describe('the demo', () => {

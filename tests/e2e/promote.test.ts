@@ -1,7 +1,9 @@
 /** A fork becomes the main line: its state, files and processes, goes on in the sandbox it was made from. */
+
 import { type CheckpointNode, type CommandHandle, Sandbox, type SandboxNode } from 'deltabox'
 import { describe, expect, it } from 'vitest'
 import { enginesOf } from './support/engines.js'
+import { besidesDurable, seenEvents } from './support/seen-events.js'
 import { sh, useBoxes } from './support/use-boxes.js'
 
 const { create, keep, the } = useBoxes()
@@ -143,16 +145,12 @@ describe('a promotion', () => {
     const [kid] = keep(await box.fork()) as [Sandbox]
     await sh(kid, 'echo kid > /srv/f')
     const stream = await the.daemon.open('GET', '/v1/events')
-    const seen: { type: string; sandbox: string; checkpoint?: string; fork?: string }[] = []
-    stream.on('data', (piece: Buffer) => {
-      for (const line of String(piece).split('\n')) {
-        if (line.startsWith('data: ')) seen.push(JSON.parse(line.slice(6)))
-      }
-    })
+    const seen = seenEvents(stream)
     const { checkpoint } = await box.promote(kid, { drop: true })
-    await expect.poll(() => seen.at(-1)?.type).toBe('sandbox.removed')
+    await expect.poll(() => besidesDurable(seen).at(-1)?.type).toBe('sandbox.removed')
     stream.destroy()
-    expect(seen.map(({ type, sandbox, ...rest }) => [type, sandbox, rest.checkpoint, rest.fork])).toEqual([
+    const told = besidesDurable(seen)
+    expect(told.map(({ type, sandbox, ...rest }) => [type, sandbox, rest.checkpoint, rest.fork])).toEqual([
       ['checkpoint.created', kid.id, checkpoint, undefined],
       ['sandbox.rolled-back', box.id, checkpoint, undefined],
       ['sandbox.promoted', box.id, checkpoint, kid.id],

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { Asked, program } from '@deltabox/bench/inside'
 import {
   type EpisodeResult,
   type PolicyContext,
@@ -14,7 +15,6 @@ import {
 } from '@deltabox/search'
 import { type Checkpoint, type CheckpointOptions, DeltaBoxError, type ForkOptions, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
-import { Asked } from '../cr/support/asked.js'
 import { cgroupsOf, Family } from '../cr/support/family.js'
 import { enginesOf } from './support/engines.js'
 import { useBoxes } from './support/use-boxes.js'
@@ -44,8 +44,7 @@ async function start(
   kept: CheckpointOptions = {},
 ): Promise<{ box: Sandbox; checkpoint: Checkpoint; worker: string }> {
   const box = await create(options)
-  const program = readFileSync(new URL('support/environment.py', import.meta.url))
-  await box.files.write('/opt/environment.py', program)
+  await box.files.write('/opt/environment.py', readFileSync(program('environment.py')))
   const handle = await box.commands.start(['python3', '/opt/environment.py', String(MEGABYTES)], {
     stdin: true,
   })

@@ -35,7 +35,12 @@ const rules: readonly Rule[] = [
   {
     folder: 'packages/cli/src',
     refused: ['@deltabox/protocol', '@deltabox/daemon', 'fastify', '../../sdk/src/index.js'],
-    allowed: ['deltabox', 'commander', 'node:tty', './commands/exec.js'],
+    allowed: ['deltabox', '@deltabox/bench', 'commander', 'node:tty', './commands/exec.js'],
+  },
+  {
+    folder: 'packages/bench/src',
+    refused: ['@deltabox/protocol', '@deltabox/daemon', '@deltabox/cli', 'commander'],
+    allowed: ['deltabox', '@deltabox/search', 'node:child_process', './results.js'],
   },
   {
     folder: 'packages/search/src',

@@ -57,13 +57,19 @@ describe('scripts/setup.sh', () => {
 
   it('asks for the tools of the tests at level test only', () => {
     expect(runSetup('build').stdout).not.toContain('tmux')
-    expect(runSetup('test').stdout).toContain('python3 git python3-venv procps vim tmux curl')
+    expect(runSetup('test').stdout).toMatch(/python3 git( xfsprogs)? python3-venv procps vim tmux curl/)
     expect(runSetup('check').stdout).toContain('clang-format-14')
   })
 
   it('asks for what the demo runs, and no more, at level demo', () => {
     expect(runSetup('build').stdout).not.toContain('python3')
     expect(runSetup('demo').stdout).toMatch(/ python3$/m)
+  })
+
+  it('asks for what the benchmark runs, and no more, at level bench', () => {
+    expect(runSetup('demo').stdout).not.toContain('git')
+    // mkfs.xfs is also looked for where a PATH does not lead.
+    expect(runSetup('bench').stdout).toMatch(/ python3 git( xfsprogs)?$/m)
   })
 
   it('is silent on a machine that has everything', () => {
@@ -74,7 +80,7 @@ describe('scripts/setup.sh', () => {
   it('refuses a level it does not know', () => {
     expect(runSetup('everything')).toMatchObject({
       status: 1,
-      stderr: "setup: unknown level 'everything'; one of build, demo, test, check.\n",
+      stderr: "setup: unknown level 'everything'; one of build, demo, bench, test, check.\n",
     })
   })
 })

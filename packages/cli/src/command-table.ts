@@ -30,6 +30,7 @@ export const commandTable: readonly CommandEntry[] = [
   { name: 'ls', load: () => import('./commands/ls.js') },
   { name: 'rm', load: () => import('./commands/rm.js') },
   { name: 'rename', load: () => import('./commands/rename.js') },
+  { name: 'bench', load: () => import('./commands/bench.js') },
   { name: 'volume', load: () => import('./commands/volume.js') },
   { name: 'daemon', load: () => import('./commands/daemon.js') },
 ]

@@ -62,6 +62,7 @@ export {
   SearchTree,
 } from './tree.js'
 export { type ProgressBar, type ProgressBarOptions, progressBar } from './view/bar.js'
+export { escapeHtml } from './view/escape.js'
 export { type HtmlReportOptions, htmlReport, type ReportTable } from './view/html-report.js'
 export { type LiveView, type LiveViewOptions, liveView } from './view/live-view.js'
 export { medianOf, milliseconds } from './view/numbers.js'

@@ -1,8 +1,8 @@
 /** A busy worker (programs/churn.py): what it has in memory and in files, and what that adds up to. */
 import { readFileSync } from 'node:fs'
+import { linesOf } from '@deltabox/bench/inside'
 import type { Client, CommandHandle } from 'deltabox'
 import { Sandbox } from 'deltabox'
-import { linesOf } from './lines.js'
 
 const program = readFileSync(new URL('../programs/churn.py', import.meta.url))
 

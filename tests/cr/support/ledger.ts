@@ -1,7 +1,7 @@
 /** A program that keeps a number in many places of its state: what it tells is when that is of. */
 import { readFileSync } from 'node:fs'
+import { Asked } from '@deltabox/bench/inside'
 import type { Sandbox } from 'deltabox'
-import { Asked } from './asked.js'
 
 const program = readFileSync(new URL('../programs/ledger.py', import.meta.url))
 

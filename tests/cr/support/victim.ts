@@ -4,9 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { linesOf } from '@deltabox/bench/inside'
 import type { CommandHandle, Sandbox } from 'deltabox'
 import { expect } from 'vitest'
-import { linesOf } from './lines.js'
 
 const directory = fileURLToPath(new URL('../victims/', import.meta.url))
 const supportDirectory = fileURLToPath(new URL('.', import.meta.url))

@@ -1,0 +1,3 @@
+export { type BenchOptions, bench, type Outcome } from './bench.js'
+export type { Verdict } from './promises.js'
+export { suites } from './suites.js'

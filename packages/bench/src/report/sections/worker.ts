@@ -1,0 +1,87 @@
+/** The one table that matters: the same worker kept and brought back by all who can. */
+
+import type { Series } from '../../results.js'
+import { median } from '../../statistics.js'
+import type { Context, Section } from '../context.js'
+import { type Events, eventsOf, ofTheWorker } from '../events.js'
+import { type Markup, markup } from '../markup.js'
+import { overview } from '../overview.js'
+import { digits, quantity } from '../quantities.js'
+import { BARE, DELTABOX, summaryOf, systemName } from '../series.js'
+import { type Cell, NOTHING, type Row, type Table, tableMarkup } from '../table.js'
+import { failedCell, medianCell, seriesTable } from './series-table.js'
+
+export function workerTable(context: Context): Table | undefined {
+  const series = ofTheWorker(context.in('baselines'))
+  const events = eventsOf(series).filter(({ system }) => system !== BARE)
+  const own = events.find(({ system }) => system === DELTABOX)
+  if (events.length === 0) return undefined
+  const limit = [...series, ...context.in('operations')].find(
+    ({ system, operation, samples }) => system === BARE && operation === 'fork' && samples.length > 0,
+  )
+  return {
+    head: ['', 'checkpoint', '÷ DeltaBox', 'restore until it answers', '÷ DeltaBox', 'n', 'failed'],
+    words: 1,
+    rows: [...events.map((one) => row(one, own)), ...(limit ? [limitRow(limit)] : [])],
+    note: 'Medians, and the 95th percentiles. n: checkpoints / restores.',
+  }
+}
+
+function row({ system, checkpoint, restore }: Events, own: Events | undefined): Row {
+  const both = [checkpoint, restore]
+  const failed = both.reduce((sum, one) => sum + (one?.failures.length ?? 0), 0)
+  return {
+    cells: [
+      systemName(system),
+      withPercentile(checkpoint),
+      timesOwn(checkpoint, own?.checkpoint),
+      withPercentile(restore),
+      timesOwn(restore, own?.restore),
+      both.map((one) => one?.samples.length ?? NOTHING).join(' / '),
+      failedCell(failed),
+    ],
+  }
+}
+
+function limitRow(limit: Series): Row {
+  const { samples, failures } = limit
+  return {
+    of: limit,
+    cells: [
+      'bare fork: the limit',
+      withPercentile(limit),
+      NOTHING,
+      NOTHING,
+      NOTHING,
+      String(samples.length),
+      failedCell(failures.length),
+    ],
+  }
+}
+
+function withPercentile(series: Series | undefined): Cell {
+  const cell = medianCell(series)
+  const p95 = series && summaryOf(series)?.p95
+  return p95 === undefined ? cell : { ...cell, small: `p95 ${quantity(p95, 'ms')}` }
+}
+
+function timesOwn(one: Series | undefined, own: Series | undefined): string {
+  if (!one?.samples.length || !own?.samples.length) return NOTHING
+  return one === own ? '1' : `${digits(median(one.samples) / median(own.samples))} ×`
+}
+
+export const worker: Section = {
+  id: 'worker',
+  title: 'A worker of 50 MB, kept and brought back',
+  groups: ['baselines'],
+  content(context): Markup | undefined {
+    const table = workerTable(context)
+    const series = context.in('baselines')
+    if (!table) return series.length > 0 ? tableMarkup(seriesTable(series)) : undefined
+    const shown = new Set(eventsOf(ofTheWorker(series)).flatMap((one) => [one.checkpoint, one.restore]))
+    const more = series.filter((one) => !shown.has(one))
+    return markup`<figure class="overview">${overview(context.results)}</figure>${tableMarkup(table)}${
+      more.length > 0 ? tableMarkup(seriesTable(more, 'Also measured with them')) : undefined
+    }`
+  },
+}
