@@ -11,6 +11,7 @@
 #include "memory.h"
 #include "pages.h"
 #include "status.h"
+#include "template.h"
 
 #define PAGE_BYTES 4096u
 
@@ -33,6 +34,31 @@ static bool has_written(pid_t pid, uint64_t much)
 
     page_lists_free(&lists);
     return found;
+}
+
+/* What one that is not watched has written since it was revived: it has those page frames no longer in common with the template.
+ * Empty also where the kernel fails to tell. */
+static struct ranges find_written(pid_t pid, const struct image_process *origin)
+{
+    struct page_lists lists;
+    struct ranges shared = {0}, written = {0};
+
+    if (pages_look(pid, &lists) == 0 &&
+        pages_shared(pid, origin->template->puppet.thread.tid, &lists.own, &shared) == 0) {
+        written = ranges_without(&lists.own, &shared);
+    }
+    page_lists_free(&lists);
+    ranges_free(&shared);
+    return written;
+}
+
+static bool has_parted(pid_t pid, const struct image_process *origin, uint64_t much)
+{
+    struct ranges written = find_written(pid, origin);
+    const bool has = ranges_bytes(&written) >= much;
+
+    ranges_free(&written);
+    return has;
 }
 
 /* Of one that is to be watched. */
@@ -60,18 +86,20 @@ static struct ahead *ahead_new(pid_t pid, struct ahead *next)
     return ahead;
 }
 
-/* What is not watched and has common page frames with a template is compared with that when it stands still. */
 static void add_wanted(struct ahead **list, struct sandbox *sandbox, pid_t pid, uint64_t much)
 {
     if (resident(pid) < much) {
         return;
     }
     const struct lineage *lineage = lineage_of(sandbox, pid);
-    if (!lineage_living_origin(lineage)) {
-        *list = ahead_new(pid, *list);
+    const struct image_process *origin = lineage_living_origin(lineage);
+    const bool is_watched = origin && lineage->watch >= 0;
+    if (origin && !(is_watched ? has_written(pid, much) : has_parted(pid, origin, much))) {
+        return;
+    }
+    *list = ahead_new(pid, *list);
+    if (!is_watched) {
         look_at_areas(*list, pid);
-    } else if (lineage->watch >= 0 && has_written(pid, much)) {
-        *list = ahead_new(pid, *list);
     }
 }
 
@@ -112,16 +140,43 @@ static void watch_anew(struct ahead *ahead, struct sandbox *sandbox, struct subj
     }
 }
 
+/* What it has written by now is known; from now on it is watched, too. */
+static void watch_on(struct ahead *ahead, struct lineage *lineage, struct subject *subject,
+                     struct thread *thread)
+{
+    static struct inject inject;
+    struct ranges written = find_written(subject->pid, lineage_living_origin(lineage));
+    struct ranges areas = areas_private(&ahead->memory), none = {0};
+    int watch = -1;
+
+    if (inject_begin(&inject, subject, thread, vdso_of(&ahead->memory)) == 0) {
+        watch = lineage_watch_new(&inject, &ahead->memory);
+        if (inject_end(&inject) < 0) {
+            fd_close(&watch);
+        }
+    }
+    if (watch >= 0) {
+        lineage->watch = watch;
+        ahead->pages = ranges_both(&written, &areas);
+        lineage->before = ranges_either(&written, &none);
+    }
+    ranges_free(&written);
+    ranges_free(&areas);
+}
+
 static void begin(struct ahead *ahead, struct sandbox *sandbox, struct subject *subject)
 {
     struct thread *thread = subject && !subject->runs_on ? subject_thread(subject) : NULL;
     struct lineage *lineage = thread ? lineage_of(sandbox, ahead->pid) : NULL;
+    const bool has_origin = lineage_living_origin(lineage);
 
     if (!thread) {
         return;
     }
-    if (lineage_living_origin(lineage)) {
+    if (has_origin && lineage->watch >= 0) {
         lineage_take_written(sandbox, lineage, thread->tid, &ahead->pages);
+    } else if (has_origin && ahead->memory.areas) {
+        watch_on(ahead, lineage, subject, thread);
     } else if (ahead->memory.areas) {
         watch_anew(ahead, sandbox, subject, thread);
     }

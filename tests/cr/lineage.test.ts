@@ -1,5 +1,6 @@
 /** States that come from states: deep rows of them, and long ones. */
 import { readdirSync, readFileSync } from 'node:fs'
+import { inside } from '@deltabox/bench/inside'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
 import { connectEngine } from '../e2e/support/engine-connection.js'
@@ -53,6 +54,25 @@ it('copies what a child has written since a rollback, not all it has', async () 
     const { memoryBytes } = await box.checkpoint()
     expect(memoryBytes).toBeLessThan(2 * megabyte)
     await victim.verify()
+  }
+  await box.kill({ checkpoints: true })
+})
+
+it('copies much that was written since a rollback while it runs', async () => {
+  const box = await Sandbox.create({ client: the.client })
+  const { worker } = await inside(box, 96)
+  const first = await box.checkpoint()
+  for (let round = 1; round <= 3; round++) {
+    await box.rollback(first)
+    expect(await worker.ask('turns')).toBe(0)
+    await worker.ask('dirty 64')
+    const second = await box.checkpoint()
+    expect(second.memoryBytes).toBeGreaterThan(64 * 2 ** 20)
+    expect(second.memoryBytes).toBeLessThan(70 * 2 ** 20)
+    expect(second.blockingMs).toBeLessThan(second.timings?.['copy ahead'] ?? 0)
+    await worker.ask('dirty 1')
+    await box.rollback(second)
+    expect(await worker.ask('turns')).toBe(1)
   }
   await box.kill({ checkpoints: true })
 })
