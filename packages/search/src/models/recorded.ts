@@ -60,10 +60,16 @@ class Recording {
     for (const { hash, answer } of lines) answers.set(hash, [...(answers.get(hash) ?? []), answer])
     this.#answers = answers
     this.#last = beginning === '' ? Promise.resolve() : appendFile(file, beginning, { mode: 0o600 })
-    this.#last.catch(() => undefined)
   }
 
+  /** What a line goes on from is in the file by then. */
   static async load(file: string, mustExist: boolean): Promise<Recording> {
+    const recording = await Recording.#read(file, mustExist)
+    await recording.#last
+    return recording
+  }
+
+  static async #read(file: string, mustExist: boolean): Promise<Recording> {
     const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT' && !mustExist) return ''
       throw error
