@@ -49,9 +49,10 @@ export async function bench(options: BenchOptions): Promise<Outcome> {
   }
   const results = from === undefined ? await run(options, files.results) : readResults(from)
   const judged = verdicts(results, margin)
+  const compared = comparedBy()
   writeFileSync(files.results, `${JSON.stringify(results)}\n`)
-  writeFileSync(files.report, reportHtml(results, judged, comparedBy()))
-  writeFileSync(files.summary, reportMarkdown(results, judged, comparedBy()))
+  writeFileSync(files.report, reportHtml(results, judged, compared))
+  writeFileSync(files.summary, reportMarkdown(results, judged, compared))
   writeFileSync(files.overview, overviewSvg(results))
   return { results, verdicts: judged, files }
 }

@@ -13,18 +13,26 @@ export interface Verdict {
   readonly broken: boolean
 }
 
+/** Rows of tables that begin with a name in backticks and end with a number. */
+function rowsIn(specification: string): { name: string; compared: string; atMost: number }[] {
+  const lines = specification.matchAll(/^\| `([\w-]+)` *\| (.*?) *\|\s*([\d.]+) \|$/gm)
+  return Array.from(lines, ([, name = '', compared = '', atMost]) => ({
+    name,
+    compared,
+    atMost: Number(atMost),
+  }))
+}
+
 /** By name, what each is bounded by. */
 export function promisesIn(specification: string): Map<string, number> {
-  const lines = specification.matchAll(/^\| `([\w-]+)` .*\|\s*([\d.]+) \|$/gm)
-  return new Map(Array.from(lines, ([, name = '', atMost]) => [name, Number(atMost)]))
+  return new Map(rowsIn(specification).map(({ name, atMost }) => [name, atMost]))
 }
 
 /** By name, what each compares. */
 export function comparedBy(
   specification: string = readFileSync(SPECIFICATION, 'utf8'),
 ): ReadonlyMap<string, string> {
-  const lines = specification.matchAll(/^\| `([\w-]+)` *\| (.*?) *\|\s*[\d.]+ \|$/gm)
-  return new Map(Array.from(lines, ([, name = '', compared = '']) => [name, compared]))
+  return new Map(rowsIn(specification).map(({ name, compared }) => [name, compared]))
 }
 
 /** A quick run has few samples and may run beside others: promises may be `margin` times over. */

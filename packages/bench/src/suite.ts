@@ -15,6 +15,9 @@ export interface Suite {
 
 export type Sdk = typeof import('deltabox')
 
+/** What most samples are of. */
+export const CALL = 'from the call of the SDK to its return'
+
 /** One after the other and again, so that what else the machine does hits all alike. */
 export async function inTurns(
   rounds: number,

@@ -1,9 +1,9 @@
 /** What contenders run, and what they need to. */
 import { execFile } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
-import { homedir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
+import { fetched } from '../programs.js'
 
 /** Fails with what the program has complained of. */
 export const run: (program: string, args: readonly string[], options?: RunOptions) => Promise<Ran> =
@@ -34,8 +34,7 @@ export function mustBeRoot(): void {
 export function find(name: string): string {
   const variable = `DELTABOX_${name.toUpperCase()}`
   const named = process.env[variable]
-  const cache = process.env.XDG_CACHE_HOME ?? path.join(homedir(), '.cache')
-  const directories = [path.join(cache, 'deltabox', name), ...(ENVIRONMENT.PATH ?? '').split(':')]
+  const directories = [fetched(name), ...(ENVIRONMENT.PATH ?? '').split(':')]
   const found = named ?? directories.map((directory) => path.join(directory, name)).find(isProgram)
   if (found === undefined) {
     throw new Error(`there is no ${name}; scripts/fetch-${name}.sh fetches one, ${variable} names one`)

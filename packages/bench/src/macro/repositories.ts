@@ -1,9 +1,10 @@
 /** What agents work on: sources that Debian has, fetched once, or Python's own modules, which are there without a network. */
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, lstatSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { fetched } from '../programs.js'
 import type { Bench } from '../suite.js'
 
 const FETCH = fileURLToPath(new URL('../../../../scripts/fetch-source.sh', import.meta.url))
@@ -35,7 +36,7 @@ export interface Repository {
 export function repositories({ size, record, say }: Bench): Repository[] {
   const missing: string[] = []
   const found = (size === 'full' ? ALL : [SMALL]).flatMap((source) => {
-    const directory = directoryOf(source)
+    const directory = fetched(`sources/${source.source}`)
     if (!existsSync(directory)) {
       say(`fetching ${source.name}`)
       const why = fetch(source, directory)
@@ -50,11 +51,6 @@ export function repositories({ size, record, say }: Bench): Repository[] {
   if (missing.length === 0) return found
   record.note(`Python’s own modules are searched instead of ${missing.join(' and ')}.`)
   return [...found, FALLBACK].filter(({ directory }) => existsSync(directory))
-}
-
-function directoryOf({ source }: Source): string {
-  const cache = process.env.XDG_CACHE_HOME || path.join(homedir(), '.cache')
-  return path.join(cache, 'deltabox/sources', source)
 }
 
 /** Gives the reason where it cannot. */

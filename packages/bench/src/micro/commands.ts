@@ -5,9 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Sandbox } from 'deltabox'
 import type { Recorder, Samples } from '../recorder.js'
 import type { Parameters } from '../results.js'
-import { type Bench, inTurns, type Sdk, settle } from '../suite.js'
-
-const CALL = 'from the call of the SDK to its return'
+import { type Bench, CALL, inTurns, type Sdk, settle } from '../suite.js'
 
 const cli = fileURLToPath(new URL('../../../../bin/deltabox', import.meta.url))
 

@@ -2,11 +2,10 @@
 import type { Checkpoint, Sandbox } from 'deltabox'
 import { withOwnDaemon } from '../own-daemon.js'
 import type { Recorder, Samples } from '../recorder.js'
-import { type Bench, inTurns, type Sdk, settle } from '../suite.js'
+import { type Bench, CALL, inTurns, type Sdk, settle } from '../suite.js'
 import { change, mustSay, samplesOf, timeCheckpoint, timeRollback, timeUnchanged } from './states.js'
 
 const GROUP = 'files-only'
-const CALL = 'from the call of the SDK to its return'
 const ROUNDS = { quick: 11, full: 51 }
 const FORK_ROUNDS = { quick: 3, full: 11 }
 

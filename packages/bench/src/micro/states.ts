@@ -2,10 +2,9 @@
 import type { Checkpoint, Sandbox } from 'deltabox'
 import type { Recorder, Samples } from '../recorder.js'
 import type { Parameters } from '../results.js'
-import { type Sdk, settle, until } from '../suite.js'
+import { CALL, type Sdk, settle, until } from '../suite.js'
 
 const FILE = '/srv/small'
-const CALL = 'from the call of the SDK to its return'
 const ROLLBACK = `${CALL}; what a small file says, and what a process holds open, is verified afterwards`
 type Operation =
   | 'checkpoint'

@@ -3,7 +3,7 @@ import type { Checkpoint, Sandbox } from 'deltabox'
 import { mustBe } from '../inside/worker.js'
 import type { Recorder, Samples } from '../recorder.js'
 import type { Parameters, Unit } from '../results.js'
-import { settle, until } from '../suite.js'
+import { CALL, settle, until } from '../suite.js'
 
 /**
  * So many checkpoints ago that nothing stands ready for it: the daemon sees to that for the four states that were used last,
@@ -11,7 +11,6 @@ import { settle, until } from '../suite.js'
  */
 const LONG_AGO = 4
 
-const CALL = 'from the call of the SDK to its return'
 const ANSWER = 'from the call of the SDK until what runs in the sandbox has answered, rightly'
 const FROM = {
   'rollback-template': 'its processes are forked of what is kept in memory',
