@@ -149,7 +149,6 @@ static void move_watches_back(struct checkpoint *this)
 
 static int reopen(struct checkpoint *this, struct err *err)
 {
-    ticks_let_in(false);
     return move_reopen(&this->move, err);
 }
 

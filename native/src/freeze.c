@@ -420,6 +420,7 @@ int freeze(struct frozen *frozen, const struct sandbox *sandbox, struct obstacle
             return -1;
         }
     }
+    ticks_let_in(false);
     return 0;
 }
 

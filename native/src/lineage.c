@@ -32,7 +32,7 @@ static bool has_ended(const struct lineage *lineage)
 {
     struct pollfd ended = {.fd = lineage->pidfd, .events = POLLIN};
 
-    return poll(&ended, 1, 0) != 0;
+    return RETRY_EINTR(poll(&ended, 1, 0)) != 0;
 }
 
 /* Forgets those of processes that have ended on the way, whose numbers may be others'. */

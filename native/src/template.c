@@ -281,7 +281,7 @@ bool template_lives(const struct template *template)
 {
     struct pollfd ended = {.fd = template ? template->puppet.subject.pidfd : -1, .events = POLLIN};
 
-    return template && !template->puppet.thread.gone && poll(&ended, 1, 0) == 0;
+    return template && !template->puppet.thread.gone && RETRY_EINTR(poll(&ended, 1, 0)) == 0;
 }
 
 bool template_stands(const struct template *template)
