@@ -15,7 +15,6 @@ import { Victim } from './support/victim.js'
 const the = useDaemon({ DELTABOX_POOL_BYTES: '0' })
 
 const victims = readdirSync(new URL('victims/', import.meta.url)).sort()
-const options = { interval: 20, timeout: 20_000 }
 
 const create = (): Promise<Sandbox> => Sandbox.create({ client: the.client })
 const look = ({ id }: { id: string }): Promise<Checkpoint> =>
@@ -23,13 +22,13 @@ const look = ({ id }: { id: string }): Promise<Checkpoint> =>
 
 async function untilDurable(...checkpoints: Checkpoint[]): Promise<void> {
   for (const checkpoint of checkpoints) {
-    await expect.poll(async () => (await look(checkpoint)).state, options).toBe('durable')
+    await expect.poll(async () => (await look(checkpoint)).state).toBe('durable')
   }
 }
 
 /** Where a sandbox stands stays in memory. */
 async function untilOut(checkpoint: Checkpoint): Promise<void> {
-  await expect.poll(async () => (await look(checkpoint)).inMemory, options).toBe(false)
+  await expect.poll(async () => (await look(checkpoint)).inMemory).toBe(false)
 }
 
 function imageFile(checkpoint: { id: string }): string {
@@ -45,7 +44,7 @@ async function killEngines(box: Sandbox): Promise<void> {
   for (const engine of enginesOf(the.daemon).values()) process.kill(engine, 'SIGKILL')
   const stateOf = async (): Promise<string> =>
     (await Sandbox.connect(box.id, { client: the.client })).info.state
-  await expect.poll(stateOf, options).toBe('dead')
+  await expect.poll(stateOf, { interval: 1 }).toBe('dead')
 }
 
 describe.each(victims)('%s', (file) => {
@@ -105,6 +104,21 @@ describe('an engine that is killed', () => {
     expect(await box.rollback(checkpoint)).toMatchObject({ processes: 0, lost: 1 })
     await box.kill({ checkpoints: true })
   })
+
+  it('is followed by another at once, however much it leaves behind', async () => {
+    const box = await create()
+    const empty = await box.checkpoint()
+    const victims = [await Victim.start(box, 'memory.py'), await Victim.start(box, 'tree.py')]
+    const checkpoint = await box.checkpoint()
+    await untilDurable(checkpoint)
+    for (let round = 0; round < 5; round++) {
+      await killEngines(box)
+      await box.rollback(empty)
+      expect(await box.rollback(checkpoint)).toMatchObject({ source: 'image', lost: 0 })
+      for (const victim of victims) await (await victim.in(box)).verify()
+    }
+    await box.kill({ checkpoints: true })
+  })
 })
 
 describe('a daemon and engines that are killed', () => {
@@ -137,7 +151,7 @@ describe('templates that are killed', () => {
   async function killTemplates(box: Sandbox): Promise<void> {
     const family = new Family(the.daemon, box.id)
     for (const { pid } of family.templates()) process.kill(pid, 'SIGKILL')
-    await expect.poll(() => family.templates(), options).toEqual([])
+    await expect.poll(() => family.templates()).toEqual([])
   }
 
   it('are made again from disk', async () => {
@@ -290,7 +304,7 @@ describe('an image on disk', () => {
     for (const kid of kids) await kid.kill({ checkpoints: true })
     await second.delete()
     for (const file of files) {
-      await expect.poll(() => statSync(file, { throwIfNoEntry: false }), options).toBe(undefined)
+      await expect.poll(() => statSync(file, { throwIfNoEntry: false })).toBe(undefined)
     }
   })
 })
@@ -318,7 +332,7 @@ describe('a checkpoint', () => {
     await Victim.start(box, 'pipes.py')
     const { id } = await box.checkpoint()
     const told = (): string[] => seen.filter((event) => event.checkpoint === id).map(({ type }) => type)
-    await expect.poll(told, options).toEqual(['checkpoint.created', 'checkpoint.ready', 'checkpoint.durable'])
+    await expect.poll(told).toEqual(['checkpoint.created', 'checkpoint.ready', 'checkpoint.durable'])
     stream.destroy()
     await box.kill({ checkpoints: true })
   })
@@ -336,7 +350,7 @@ describe('a checkpoint', () => {
     expect(await box.checkpoint()).toMatchObject({ unchanged: false })
     await box.rollback(records[4] as Checkpoint)
     // A process that was just let go may not be waiting again yet.
-    await expect.poll(async () => (await box.checkpoint()).unchanged, options).toBe(true)
+    await expect.poll(async () => (await box.checkpoint()).unchanged).toBe(true)
     await victim.verify()
     await box.kill({ checkpoints: true })
   })

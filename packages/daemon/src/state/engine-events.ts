@@ -29,13 +29,16 @@ export function familyLost(state: State, family: Family, error: EngineLostError)
   )
 }
 
+/** What is left has names that the next engine gives again. */
 async function cleanUpLost(state: State, family: Family): Promise<void> {
   const sandboxes = state.store.sandboxes.ofFamily(family.id)
   for (const sandbox of sandboxes) markDead(state, sandbox.id, 'its engine ended')
-  // The connection may have been closed for an engine that talks nonsense.
-  await killEngine(family)
-  for (const sandbox of sandboxes) await removeCgroups(state.log, sandbox.cgroups)
-  const row = state.store.families.get(family.id)
-  if (row) await removePoolCgroups(state.log, sandboxes, firstUid(row.slot))
+  await state.families.between(family.id, async () => {
+    // The connection may have been closed for an engine that talks nonsense.
+    await killEngine(family)
+    for (const sandbox of sandboxes) await removeCgroups(state.log, sandbox.cgroups)
+    const row = state.store.families.get(family.id)
+    if (row) await removePoolCgroups(state.log, sandboxes, firstUid(row.slot))
+  })
   await state.families.retire(family.id)
 }

@@ -271,6 +271,11 @@ export class Families {
     return await this.keeping(id, async () => await work(await this.#serial.run(id, () => this.#wake(id))))
   }
 
+  /** Work on what a family's engine has left behind: the next one begins when that is done. */
+  async between<T>(id: string, work: () => Promise<T>): Promise<T> {
+    return await this.#serial.run(id, work)
+  }
+
   async #wake(id: string): Promise<Family> {
     const live = this.#live.get(id)
     if (live) return live
