@@ -13,6 +13,7 @@ import type { ImageWriter } from './image-writer.js'
 import type { Layers } from './layers.js'
 import type { Metrics } from './metrics.js'
 import type { Pool } from './pool.js'
+import { Rounds } from './rounds.js'
 import type { Store } from './store.js'
 
 export interface ImagesNeeded {
@@ -41,11 +42,14 @@ export class Images {
   #readers = 0
   /** The last time that an image which is in use was killed and put out of memory. */
   readonly #buried = new Map<string, Promise<void>>()
-  #removing: Promise<void> | undefined
-  #again = false
+  readonly #removing: Rounds
 
   constructor(needed: ImagesNeeded) {
     this.#needed = needed
+    this.#removing = new Rounds(
+      () => this.#removeAll(),
+      (error) => needed.log.error({ err: error }, 'images that nobody needs stay for now'),
+    )
   }
 
   /** In the transaction that inserts its checkpoint. */
@@ -131,7 +135,10 @@ export class Images {
     try {
       return await pool.holding(id, () => this.#useHeld(id, layer, doing, work))
     } finally {
-      if (!pool.isHeld(id)) this.#buried.delete(id)
+      if (!pool.isHeld(id)) {
+        this.#buried.delete(id)
+        this.release(id)
+      }
     }
   }
 
@@ -275,10 +282,15 @@ export class Images {
 
   /** Once what nobody needs is removed, as far as that is under way. */
   async settled(): Promise<void> {
-    await this.#removing
+    await this.#removing.settled()
   }
 
-  /** A checkpoint that had it is gone, or an image that had pages in its file. */
+  /** Somebody goes back to it, or brings it into memory, now. */
+  isUsed(id: string): boolean {
+    return this.#needed.pool.isHeld(id)
+  }
+
+  /** A checkpoint that had it is gone, or who has used it is done. */
   release(id: string | null): void {
     if (id === null) return
     const { store } = this.#needed
@@ -288,30 +300,23 @@ export class Images {
 
   /** In the background: out of memory, then from disk. What the next that is removed needs may go then. */
   removeUnneeded(): void {
-    this.#again = true
-    this.#removing ??= this.#removeAll()
-      .catch((error) => this.#needed.log.error({ err: error }, 'images that nobody needs stay for now'))
-      .finally(() => {
-        this.#removing = undefined
-      })
+    this.#removing.ask()
   }
 
   async #removeAll(): Promise<void> {
-    while (this.#again) {
-      this.#again = false
-      await this.#dropUnwanted()
-      if (this.#needed.store.images.unneeded().length === 0) continue
-      await this.#needed.writer.whileNothingIsWritten(() => this.#removeFiles())
-    }
+    await this.#dropUnwanted()
+    if (this.#needed.store.images.unneeded().length === 0) return
+    await this.#needed.writer.whileNothingIsWritten(() => this.#removeFiles())
   }
 
-  /** What is still in memory stays, and what that has pages in. */
+  /** What is still in memory, or on its way there, stays, and what that has pages in. */
   async #removeFiles(): Promise<void> {
     const { store, disk } = this.#needed
     await store.sync()
     for (const row of store.images.unneeded()) {
       if (this.#readers > 0) return
-      if (store.images.get(row.id)?.inMemory || store.images.needers(row.id) > 0) continue
+      if (this.isUsed(row.id) || store.images.get(row.id)?.inMemory || store.images.needers(row.id) > 0)
+        continue
       await disk.remove(row)
       store.images.remove(row.id)
     }
@@ -321,7 +326,7 @@ export class Images {
   async #dropUnwanted(): Promise<void> {
     const { store, pool } = this.#needed
     for (const row of store.images.resident()) {
-      if (!store.images.isWanted(row.id) && !pool.isHeld(row.id)) await pool.drop(row)
+      if (!store.images.isWanted(row.id) && !this.isUsed(row.id)) await pool.drop(row)
     }
   }
 }

@@ -5,6 +5,7 @@ import { EngineLostError } from '../engine/client.js'
 import type { CheckpointRow } from './checkpoint-table.js'
 import type { LayerRow } from './layer-table.js'
 import { Pause } from './pause.js'
+import { Rounds } from './rounds.js'
 import type { State } from './state.js'
 
 /** Who waits for the disk makes others wait for its journal: the disk is waited for once for many. */
@@ -27,12 +28,15 @@ export class LayerUpkeep {
   /** Checkpoints of which it is just being noted that they are durable. */
   readonly #untold = new Set<string>()
   readonly #pause = new Pause()
-  #recording: Promise<void> | undefined
-  #again = false
+  readonly #recording: Rounds
   #stopped = false
 
   constructor(state: Needed) {
     this.#state = state
+    this.#recording = new Rounds(
+      () => this.#recordAll(),
+      (error) => state.log.error({ err: error }, 'checkpoints are not on disk yet'),
+    )
   }
 
   /** What an earlier daemon did not come to. */
@@ -44,18 +48,18 @@ export class LayerUpkeep {
       if (outdated.has(layer.id) || !(await layers.isRecorded(layer))) this.frozen(layer.id)
       if (this.#stopped) return
     }
-    this.#record()
+    this.#recording.ask()
   }
 
   /** The file of an image is whole. */
   written(image: string): void {
     this.#unsynced.add(image)
-    this.#record()
+    this.#recording.ask()
   }
 
   /** A checkpoint has come that may be on disk already. */
   settle(): void {
-    this.#record()
+    this.#recording.ask()
   }
 
   /** Its record is on its way. */
@@ -66,16 +70,7 @@ export class LayerUpkeep {
   frozen(id: string): void {
     this.#measure(id).catch((error) => this.#report(id, error))
     this.#unrecorded.add(id)
-    this.#record()
-  }
-
-  #record(): void {
-    this.#again = true
-    this.#recording ??= this.#recordAll()
-      .catch((error) => this.#state.log.error({ err: error }, 'checkpoints are not on disk yet'))
-      .finally(() => {
-        this.#recording = undefined
-      })
+    this.#recording.ask()
   }
 
   /** Small ones are measured when they are frozen. */
@@ -98,21 +93,19 @@ export class LayerUpkeep {
   }
 
   async #recordAll(): Promise<void> {
-    while (this.#again) {
-      this.#again = false
-      await this.#pause.take(PAUSE_MS)
-      const batch = [...this.#unrecorded]
-      const images = [...this.#unsynced]
-      if (!this.#stopped && this.#state.config.sync) await this.#sync(batch, images)
-      for (const id of batch) {
-        if (this.#stopped) return
-        await this.#recordLayer(this.#state.store.layers.get(id)).catch((error) => this.#report(id, error))
-        this.#unrecorded.delete(id)
-      }
+    if (this.#stopped) return
+    await this.#pause.take(PAUSE_MS)
+    const batch = [...this.#unrecorded]
+    const images = [...this.#unsynced]
+    if (!this.#stopped && this.#state.config.sync) await this.#sync(batch, images)
+    for (const id of batch) {
       if (this.#stopped) return
-      for (const id of images) this.#unsynced.delete(id)
-      await this.#tellDurable()
+      await this.#recordLayer(this.#state.store.layers.get(id)).catch((error) => this.#report(id, error))
+      this.#unrecorded.delete(id)
     }
+    if (this.#stopped) return
+    for (const id of images) this.#unsynced.delete(id)
+    await this.#tellDurable()
   }
 
   /** Whatever is on disk with all it stands on; told once the disk has that too. */

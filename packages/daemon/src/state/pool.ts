@@ -4,6 +4,7 @@ import { EngineError, EngineLostError } from '../engine/client.js'
 import type { Families } from './families.js'
 import type { ImageRow } from './image-table.js'
 import type { Metrics } from './metrics.js'
+import { Rounds } from './rounds.js'
 import type { Store } from './store.js'
 
 export interface PoolLimits {
@@ -24,11 +25,14 @@ export class Pool {
   readonly #held = new Map<string, number>()
   /** The last that was asked of an engine, of each image that is going. */
   readonly #going = new Map<string, Promise<void>>()
-  #shrinking: Promise<void> | undefined
-  #again = false
+  readonly #shrinking: Rounds
 
   constructor(needed: PoolNeeded) {
     this.#needed = needed
+    this.#shrinking = new Rounds(
+      () => this.shrinkTo(needed.limits),
+      (error) => needed.log.error({ err: error }, 'more is kept in memory than is to be'),
+    )
   }
 
   /** It stays in memory meanwhile. */
@@ -55,17 +59,7 @@ export class Pool {
 
   /** Something has become larger, or can go now. */
   consider(): void {
-    this.#again = true
-    this.#shrinking ??= this.#shrinkAll().finally(() => {
-      this.#shrinking = undefined
-    })
-  }
-
-  async #shrinkAll(): Promise<void> {
-    while (this.#again) {
-      this.#again = false
-      await this.shrinkTo(this.#needed.limits)
-    }
+    this.#shrinking.ask()
   }
 
   /** As far as that goes: what is used, or not on disk, stays. */

@@ -94,7 +94,7 @@ async function examineUnneeded(subject: Subject): Promise<Finding[]> {
   await running?.images.settled()
   const findings: Finding[] = []
   for (const row of store.images.unneeded()) {
-    if (row.inMemory && (await hasEngine(subject, row.family))) continue
+    if (running?.images.isUsed(row.id) || (row.inMemory && (await hasEngine(subject, row.family)))) continue
     const repair = async (): Promise<void> => {
       if (running) {
         running.images.removeUnneeded()
