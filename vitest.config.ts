@@ -2,6 +2,9 @@ import { defineConfig } from 'vitest/config'
 
 const inCi = Boolean(process.env.CI)
 
+/** What has to come may be slow to: others use the machine as well. */
+const poll = { interval: 20, timeout: 20_000 }
+
 export default defineConfig({
   test: {
     allowOnly: !inCi,
@@ -21,6 +24,7 @@ export default defineConfig({
           include: ['tests/cr/**/*.test.ts'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          expect: { poll },
           fileParallelism: false,
           sequence: { groupOrder: 2 },
         },
@@ -32,6 +36,7 @@ export default defineConfig({
           exclude: ['tests/house/**', 'tests/cr/**'],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          expect: { poll },
           // One daemon at a time: files in parallel would share the machine's cgroups, mounts and two cores.
           fileParallelism: false,
           sequence: { groupOrder: 1 },

@@ -7,7 +7,6 @@ import { TestDaemon } from '../e2e/support/daemon.js'
 import { Churn } from './support/churn.js'
 import { LoopDisks, run } from './support/loop-disks.js'
 
-const options = { interval: 50, timeout: 20_000 }
 const disks = new LoopDisks()
 let daemon: TestDaemon
 let client: Client
@@ -46,18 +45,18 @@ it('an image that finds no room is tried again, and the checkpoint can be gone b
   const worker = await Churn.start(client, 40)
   await worker.step(1)
   const first = await worker.box.checkpoint()
-  await expect.poll(async () => (await look(first)).state, options).toBe('durable')
+  await expect.poll(async () => (await look(first)).state).toBe('durable')
   for (let number = 2; number < 6; number++) await worker.step(number)
   const digest = await worker.digest()
   fill(512 << 10)
   const second = await worker.box.checkpoint()
-  await expect.poll(async () => (await look(second)).reason, options).toContain('No space left on device')
+  await expect.poll(async () => (await look(second)).reason).toContain('No space left on device')
   expect(await look(second)).toMatchObject({ state: 'ready', inMemory: true, imageBytes: null })
   expect(await worker.digest()).toBe(digest)
   await worker.box.rollback(second)
   expect(await worker.digest()).toBe(digest)
   rmSync(filler())
-  await expect.poll(async () => (await look(second)).state, options).toBe('durable')
+  await expect.poll(async () => (await look(second)).state).toBe('durable')
   expect((await look(second)).reason).toBeUndefined()
   await worker.box.rollback(first)
   await worker.box.rollback(second)

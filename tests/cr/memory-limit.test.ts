@@ -10,7 +10,6 @@ const the = useDaemon({ DELTABOX_POOL_BYTES: '0' })
 
 const MEGABYTE = 1 << 20
 const HOARD = 40 * MEGABYTE
-const options = { interval: 20, timeout: 20_000 }
 
 /** Writes to all that it has, or makes it larger. */
 const program = `
@@ -26,7 +25,7 @@ for line in sys.stdin:
 
 async function untilOut({ id }: Checkpoint): Promise<void> {
   const look = (): Promise<Checkpoint> => Sandbox.getCheckpoint(id, { client: the.client })
-  await expect.poll(async () => (await look()).inMemory, options).toBe(false)
+  await expect.poll(async () => (await look()).inMemory).toBe(false)
 }
 
 const bytesOf = async (box: Sandbox): Promise<number> => (await box.stats()).memoryBytes ?? 0

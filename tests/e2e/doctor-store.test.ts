@@ -21,7 +21,6 @@ import { flipByte } from './support/flip-byte.js'
 import { useDaemon } from './support/use-daemon.js'
 
 const deltabox = fileURLToPath(new URL('../../bin/deltabox', import.meta.url))
-const options = { interval: 20, timeout: 30_000 }
 
 const the = useDaemon({ DELTABOX_POOL_BYTES: '0' })
 
@@ -47,7 +46,7 @@ async function makeHistory(): Promise<History> {
   await vi.waitFor(async () => {
     expect(await look(first)).toMatchObject({ state: 'durable', inMemory: false })
     expect(await look(second)).toMatchObject({ state: 'durable', inMemory: true })
-  }, options)
+  })
   return { box, victim, first, second }
 }
 
@@ -320,19 +319,18 @@ describe('the repair of an image', () => {
     expect(onlyProblem(doctor('--repair'))).toMatchObject({
       ...{ kind: 'image_damaged', object: second.id, checkpoints: [second.id], repaired: true },
     })
-    await expect.poll(async () => (await look(second)).state, options).toBe('durable')
+    await expect.poll(async () => (await look(second)).state).toBe('durable')
     isHealthy()
     await box.commands.start(['sleep', '1000'])
     const third = await box.checkpoint()
     await box.commands.start(['sleep', '1000'])
     const fourth = await box.checkpoint()
-    for (const one of [third, fourth])
-      await expect.poll(async () => (await look(one)).state, options).toBe('durable')
+    for (const one of [third, fourth]) await expect.poll(async () => (await look(one)).state).toBe('durable')
     isHealthy()
     // What is taken later stands on the new file.
     for (const one of [second, third, first]) {
       await victim.change()
-      await expect.poll(async () => (await look(one)).inMemory, options).toBe(false)
+      await expect.poll(async () => (await look(one)).inMemory).toBe(false)
       expect((await box.rollback(one)).source).toBe('image')
       await victim.verify()
     }
@@ -351,10 +349,10 @@ describe('the repair of an image', () => {
       ...{ state: 'failed', lost: 1 },
       reason: expect.stringContaining('damaged'),
     })
-    await expect.poll(async () => (await look(second)).state, options).toBe('durable')
+    await expect.poll(async () => (await look(second)).state).toBe('durable')
     isHealthy()
     process.kill(enginesOf(the.daemon).get(family) ?? 0, 'SIGKILL')
-    await expect.poll(async () => (await look(second)).inMemory, options).toBe(false)
+    await expect.poll(async () => (await look(second)).inMemory).toBe(false)
     expect(await box.rollback(first)).toMatchObject({ processes: 0, lost: 1 })
     expect((await box.rollback(second)).source).toBe('image')
     await (await victim.in(box)).verify()
@@ -365,7 +363,7 @@ describe('the repair of an image', () => {
     const { first, second, box } = damaged
     const isOut = async (): Promise<boolean> => !(await look(second)).inMemory
     process.kill(enginesOf(the.daemon).get(path.basename(familyOf(first))) ?? 0, 'SIGKILL')
-    await expect.poll(isOut, options).toBe(true)
+    await expect.poll(isOut).toBe(true)
     await the.daemon.stop()
     rmSync(imageOf(first))
     const problem = onlyProblem(doctor('--repair'))

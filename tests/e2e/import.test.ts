@@ -14,7 +14,6 @@ import { useDaemon } from './support/use-daemon.js'
 const built = fileURLToPath(new URL('../../native/build/deltabox-engine', import.meta.url))
 const engine = process.env.DELTABOX_ENGINE ?? built
 const deltabox = fileURLToPath(new URL('../../bin/deltabox', import.meta.url))
-const options = { interval: 20, timeout: 20_000 }
 const the = useDaemon()
 
 let directory: string
@@ -196,10 +195,10 @@ describe('imports', () => {
       call.on('error', () => undefined)
       call.flushHeaders()
       await new Promise((resolve) => call.write(content.subarray(0, bytes), resolve))
-      if (bytes > 1000) await expect.poll(families, options).not.toEqual(before)
+      if (bytes > 1000) await expect.poll(families).not.toEqual(before)
       call.destroy()
-      await expect.poll(families, options).toEqual(before)
-      await expect.poll(unpackers, options).toEqual([])
+      await expect.poll(families).toEqual(before)
+      await expect.poll(unpackers).toEqual([])
     }
   })
 
@@ -217,9 +216,9 @@ describe('imports', () => {
       families().find((name) =>
         existsSync(path.join(the.daemon.dataDir, 'families', name, 'incoming', 'images')),
       )
-    await expect.poll(arriving, options).toBeDefined()
+    await expect.poll(arriving).toBeDefined()
     await the.daemon.kill()
-    await expect.poll(unpackers, options).toEqual([])
+    await expect.poll(unpackers).toEqual([])
     await the.daemon.start()
     expect(families()).toEqual(before)
     const { status, stdout } = spawnSync(deltabox, ['doctor', '--store', '--json'], {

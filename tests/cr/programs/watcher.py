@@ -40,12 +40,16 @@ def descriptors(pid):
     return found
 
 
-def mounts():
-    """The kernel hands the list out in pieces: it is read until it has not changed on the way."""
-    before, now = None, read("/proc/self/mountinfo")
+def read_whole(path):
+    """The kernel hands a text out in pieces: it is read until it has not changed on the way."""
+    before, now = None, read(path)
     while before != now:
-        before, now = now, read("/proc/self/mountinfo")
-    return sorted(line.split()[4] for line in now.splitlines())
+        before, now = now, read(path)
+    return now
+
+
+def mounts():
+    return sorted(line.split()[4] for line in read_whole("/proc/self/mountinfo").splitlines())
 
 
 def look():
@@ -59,7 +63,7 @@ def look():
         seen[f"{pid} name"] = status["Name"]
         seen[f"{pid} parent, tracer, ids"] = [status[key] for key in ("PPid", "TracerPid", "NSpid", "Uid")]
         seen[f"{pid} children"] = read(f"/proc/{pid}/task/{pid}/children").split()
-        seen[f"{pid} cgroup"] = re.sub(r"(sb|spare)-[\w-]+", "", read(f"/proc/{pid}/cgroup"))
+        seen[f"{pid} cgroup"] = re.sub(r"(sb|spare)-[\w-]+", "", read_whole(f"/proc/{pid}/cgroup"))
         seen[f"{pid} runs what it can write"] = " rwxp " in read(f"/proc/{pid}/maps")
         if int(pid) != FIRST:
             seen[f"{pid} descriptors"] = descriptors(pid)
