@@ -4,5 +4,5 @@
 #include "inject.h"
 #include "ranges.h"
 
-/* One after the other into `into`, which nothing has been written to yet. 0 or -errno. */
+/* One after the other into `into`. 0 or -errno. */
 int gather(const struct subject *subject, const struct ranges *pages, uint8_t *into);

@@ -18,7 +18,3 @@ int memory_capture(struct memory *memory, const struct subject *subject, const s
                    struct obstacles *obstacles, struct err *err);
 /* Whether the template of that state can become one of this memory. */
 bool memory_can_grow(const struct memory *memory, const struct image_process *origin);
-/* For content. NULL when there is none. */
-uint8_t *memory_room(size_t size);
-/* Gives it back, if it is some. */
-void memory_leave_room(uint8_t **bytes, size_t size);

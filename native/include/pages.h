@@ -24,5 +24,7 @@ int pages_take_written(pid_t pid, struct ranges *written);
 int pages_protect(pid_t pid);
 /* Those pages in `within` for which both processes have the same page frame. */
 int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *shared);
+/* For pages_alone. The descriptor or -errno. */
+int pages_open(pid_t pid);
 /* Those pages in `within` that no other process has. */
-int pages_alone(pid_t pid, const struct range *within, struct ranges *alone);
+int pages_alone(int pagemap, const struct range *within, struct ranges *alone);

@@ -10,6 +10,7 @@
 #include "lineage.h"
 #include "memory.h"
 #include "pages.h"
+#include "room.h"
 #include "status.h"
 #include "template.h"
 
@@ -201,7 +202,7 @@ static void begin_all(struct ahead *list, struct sandbox *sandbox)
 
 static void forget(struct ahead *ahead)
 {
-    memory_leave_room(&ahead->bytes, ahead->size);
+    room_leave(&ahead->bytes, ahead->size);
     ranges_free(&ahead->pages);
     memory_free(&ahead->memory);
 }
@@ -234,7 +235,7 @@ static void copy(struct ahead *ahead)
     snprintf(path, sizeof path, "/proc/%d/mem", ahead->pid);
     cleanup_fd memory = open(path, O_RDONLY | O_CLOEXEC);
     const struct subject subject = {.pid = ahead->pid, .memory = memory};
-    ahead->bytes = memory < 0 ? NULL : memory_room(ahead->size);
+    ahead->bytes = memory < 0 ? NULL : room_take(ahead->size);
     if (!ahead->bytes || gather(&subject, &ahead->pages, ahead->bytes) < 0) {
         forget(ahead);
     }

@@ -12,6 +12,7 @@
 #include "format.h"
 #include "handle.h"
 #include "memory.h"
+#include "room.h"
 #include "segment.h"
 #include "store.h"
 #include "stored.h"
@@ -320,7 +321,7 @@ static int fill_memory_of(struct filling *this, size_t index)
         return damaged(this->image->id, "pages of it are nowhere", this->err);
     }
     memory->late_size = ranges_bytes(&memory->fresh);
-    if (memory->late_size > 0 && !(memory->late = memory_room(memory->late_size))) {
+    if (memory->late_size > 0 && !(memory->late = room_take(memory->late_size))) {
         free(list);
         return err_system(this->err, ENOMEM, "make room", "image %s", this->image->id);
     }

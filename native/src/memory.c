@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "areas.h"
 #include "fd.h"
 #include "gather.h"
 #include "pages.h"
+#include "room.h"
 #include "template.h"
 #include "whereabouts.h"
 
@@ -109,25 +109,6 @@ static int by_place(const void *a, const void *b)
     return (left->range.start > right->range.start) - (left->range.start < right->range.start);
 }
 
-uint8_t *memory_room(size_t size)
-{
-    uint8_t *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (room == MAP_FAILED) {
-        return NULL;
-    }
-    madvise(room, size, MADV_HUGEPAGE);
-    return room;
-}
-
-void memory_leave_room(uint8_t **bytes, size_t size)
-{
-    if (*bytes) {
-        munmap(*bytes, size);
-        *bytes = NULL;
-    }
-}
-
 /* What was copied ahead and was not written since is as it was then. */
 static struct ranges find_early(const struct memory *memory, const struct ahead *ahead,
                                 const struct ranges *written)
@@ -146,7 +127,7 @@ static int copy_late(struct memory *memory, const struct subject *subject, const
     if (memory->late_size == 0) {
         return 0;
     }
-    memory->late = memory_room(memory->late_size);
+    memory->late = room_take(memory->late_size);
     return memory->late ? gather(subject, late, memory->late) : -ENOMEM;
 }
 
@@ -310,8 +291,8 @@ void memory_forget_content(struct memory *memory)
     fd_close(&memory->program);
     free(memory->pieces);
     memory->pieces = NULL;
-    memory_leave_room(&memory->early, memory->early_size);
-    memory_leave_room(&memory->late, memory->late_size);
+    room_leave(&memory->early, memory->early_size);
+    room_leave(&memory->late, memory->late_size);
     ranges_free(&memory->gone);
 }
 

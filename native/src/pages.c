@@ -12,7 +12,7 @@
 #define ENTRIES 2048
 #define TASK_END 0x7ffffffff000ULL
 
-static int open_pagemap(pid_t pid)
+int pages_open(pid_t pid)
 {
     char path[64];
 
@@ -56,7 +56,7 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct page_lists *l
         .category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
         .return_mask = PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE | guard,
     };
-    cleanup_fd fd = open_pagemap(pid);
+    cleanup_fd fd = pages_open(pid);
 
     if (fd < 0) {
         return fd;
@@ -112,7 +112,7 @@ int pages_look_slowly(pid_t pid, struct page_lists *lists)
 {
     unsigned long long start, end;
     char path[64], text[4400];
-    cleanup_fd pagemap = open_pagemap(pid);
+    cleanup_fd pagemap = pages_open(pid);
 
     *lists = (struct page_lists){0};
     snprintf(path, sizeof path, "/proc/%d/maps", pid);
@@ -172,7 +172,7 @@ static bool is_same_frame(uint64_t a, uint64_t b)
 int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *shared)
 {
     static uint64_t left[ENTRIES], right[ENTRIES];
-    cleanup_fd first = open_pagemap(a), second = open_pagemap(b);
+    cleanup_fd first = pages_open(a), second = pages_open(b);
 
     if (first < 0 || second < 0) {
         return first < 0 ? first : second;
@@ -198,14 +198,10 @@ int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *s
 
 #define ENTRY_ALONE (1ULL << 56)
 
-int pages_alone(pid_t pid, const struct range *within, struct ranges *alone)
+int pages_alone(int pagemap, const struct range *within, struct ranges *alone)
 {
     uint64_t entries[ENTRIES];
-    cleanup_fd pagemap = open_pagemap(pid);
 
-    if (pagemap < 0) {
-        return pagemap;
-    }
     for (uint64_t at = within->start; at < within->end;) {
         const uint64_t pages = (within->end - at) / PAGE_BYTES;
         const size_t count = pages < ENTRIES ? pages : ENTRIES, bytes = count * sizeof *entries;

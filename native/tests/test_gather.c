@@ -60,7 +60,9 @@ static uint64_t bytes_alone(pid_t pid, const uint8_t *memory)
     const struct range whole = {(uint64_t)memory, (uint64_t)memory + BYTES};
     struct ranges alone = {0};
 
-    CHECK(pages_alone(pid, &whole, &alone) == 0);
+    const int pagemap = pages_open(pid);
+    CHECK(pagemap >= 0 && pages_alone(pagemap, &whole, &alone) == 0);
+    close(pagemap);
     const uint64_t bytes = ranges_bytes(&alone);
     ranges_free(&alone);
     return bytes;
@@ -81,6 +83,34 @@ static void expect_taken(const struct subject *subject, const uint8_t *memory, c
     munmap(taken, bytes);
 }
 
+/* More rows than are read at once. */
+static void expect_apart_taken(const struct subject *subject, const uint8_t *memory)
+{
+    struct ranges apart = {0};
+
+    for (size_t i = 0; i < PAGES; i += 3) {
+        ranges_append(&apart, (uint64_t)memory + i * PAGE, (uint64_t)memory + (i + 1) * PAGE);
+    }
+    expect_taken(subject, memory, &apart);
+    ranges_free(&apart);
+}
+
+/* As of a process whose first thread has ended: its number tells nothing of its memory, another thread does. */
+static void expect_taken_without_first(const struct subject *subject, const uint8_t *memory)
+{
+    siginfo_t info;
+    const pid_t ended = fork();
+
+    if (ended == 0) {
+        _exit(0);
+    }
+    CHECK(ended > 0 && waitid(P_PID, (id_t)ended, &info, WEXITED | WNOWAIT) == 0);
+    const struct subject leaderless = {.pid = ended, .memory = subject->memory};
+    struct range whole = {(uint64_t)memory, (uint64_t)memory + BYTES};
+    expect_taken(&leaderless, memory, &(struct ranges){.list = &whole, .count = 1});
+    waitpid(ended, NULL, 0);
+}
+
 int main(void)
 {
     uint8_t *memory = make();
@@ -99,6 +129,8 @@ int main(void)
     expect_taken(&subject, memory, &(struct ranges){.list = some, .count = 2});
     struct range last = {start + BYTES - PAGE, start + BYTES};
     expect_taken(&subject, memory, &(struct ranges){.list = &last, .count = 1});
+    expect_apart_taken(&subject, memory);
+    expect_taken_without_first(&subject, memory);
     CHECK(bytes_alone(pid, memory) == alone);
 
     kill(pid, SIGKILL);
