@@ -49,6 +49,7 @@ struct area {
     size_t handle;  /* of AREA_SHARED, unless it is */
     size_t segment; /* System V memory: its number and 1 */
     bool may_write; /* also when its protection does not say so now */
+    bool watched;   /* writing to it is noticed already */
     char name[16];  /* of AREA_KERNEL */
 };
 

@@ -21,4 +21,5 @@ struct pagemap_scan {
 #define PAGEMAP_PRESENT (1u << 3)
 #define PAGEMAP_SWAPPED (1u << 4)
 #define PAGEMAP_ZERO (1u << 5)
+#define PAGEMAP_LARGE (1u << 6)
 #define PAGEMAP_GUARD (1u << 8) /* since 6.15 */

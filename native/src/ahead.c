@@ -31,7 +31,7 @@ static uint64_t resident(pid_t pid)
 static bool has_written(pid_t pid, uint64_t much)
 {
     struct page_lists lists;
-    const bool found = pages_look(pid, &lists) == 0 && ranges_bytes(&lists.written) >= much;
+    const bool found = pages_look(pid, NULL, &lists) == 0 && ranges_bytes(&lists.written) >= much;
 
     page_lists_free(&lists);
     return found;
@@ -44,8 +44,8 @@ static struct ranges find_written(pid_t pid, const struct image_process *origin)
     struct page_lists lists;
     struct ranges shared = {0}, written = {0};
 
-    if (pages_look(pid, &lists) == 0 &&
-        pages_shared(pid, origin->template->puppet.thread.tid, &lists.own, &shared) == 0) {
+    if (pages_look(pid, NULL, &lists) == 0 &&
+        pages_shared(pid, origin->template->puppet.thread.tid, &lists.own, &lists.large, &shared) == 0) {
         written = ranges_without(&lists.own, &shared);
     }
     page_lists_free(&lists);
@@ -213,7 +213,7 @@ static void find_pages(struct ahead *ahead)
     struct ranges areas = areas_private(&ahead->memory);
     struct page_lists lists;
 
-    if (pages_look(ahead->pid, &lists) == 0) {
+    if (pages_look(ahead->pid, NULL, &lists) == 0) {
         ahead->pages = ranges_both(&lists.own, &areas);
     }
     page_lists_free(&lists);

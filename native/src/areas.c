@@ -120,6 +120,7 @@ static int add_area(struct memory *memory, uint64_t injected, const struct line 
         .protection = (line->access[0] == 'r' ? PROT_READ : 0) | (line->access[1] == 'w' ? PROT_WRITE : 0) |
                       (line->access[2] == 'x' ? PROT_EXEC : 0),
         .looks = parse_looks(flags),
+        .watched = strstr(flags, " uw") != NULL,
     };
 
     if (strcmp(line->name, "[vsyscall]") == 0) {
@@ -175,8 +176,8 @@ int areas_capture(struct memory *memory, const struct subject *subject, const st
             strcpy(head, text);
             line.key = 0;
             parse_line(head, &line);
-        } else {
-            sscanf(text, "ProtectionKey: %u", &line.key);
+        } else if (strncmp(text, "ProtectionKey:", 14) == 0) {
+            line.key = (unsigned)strtoul(text + 14, NULL, 10);
         }
     }
     if (file) {
@@ -198,6 +199,35 @@ struct ranges areas_private(const struct memory *memory)
         }
     }
     return all;
+}
+
+struct ranges areas_unwatched(const struct memory *memory)
+{
+    struct ranges unwatched = {0};
+
+    for (size_t i = 0; i < memory->area_count; i++) {
+        const struct area *area = &memory->areas[i];
+        if (area->kind < AREA_SHARED && !area->shared && !area->watched) {
+            ranges_append(&unwatched, area->start, area->end);
+        }
+    }
+    return unwatched;
+}
+
+/* Of less it is not worth while to tell. */
+#define PLAIN_BYTES (1ULL << 20)
+
+struct ranges areas_plain(const struct memory *memory)
+{
+    struct ranges plain = {0};
+
+    for (size_t i = 0; i < memory->area_count; i++) {
+        const struct area *area = &memory->areas[i];
+        if (area->kind == AREA_MEMORY && !area->shared && area->end - area->start >= PLAIN_BYTES) {
+            ranges_append(&plain, area->start, area->end);
+        }
+    }
+    return plain;
 }
 
 /* ---- two states of a process ---- */

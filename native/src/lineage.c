@@ -205,9 +205,9 @@ static int make_watch(struct inject *inject)
 }
 
 /* What is not watched counts as written. */
-static void watch_areas(int watch, const struct memory *memory)
+static void watch_areas(int watch, const struct memory *memory, bool is_new)
 {
-    struct ranges areas = areas_private(memory);
+    struct ranges areas = is_new ? areas_private(memory) : areas_unwatched(memory);
 
     for (size_t i = 0; i < areas.count; i++) {
         struct uffdio_register some = {
@@ -226,13 +226,19 @@ int lineage_watch_new(struct inject *inject, const struct memory *memory)
     if (watch < 0) {
         return watch;
     }
-    watch_areas(watch, memory);
-    int result = pages_protect(inject->subject->pid);
+    watch_areas(watch, memory, true);
+    int result = pages_protect(inject->subject->pid, NULL);
     if (result < 0) {
         close(watch);
         return result;
     }
     return watch;
+}
+
+/* NULL: it is not known which pages there are. */
+static const struct ranges *unprotected(const struct memory *memory, bool is_new)
+{
+    return memory->own.count == 0 ? NULL : is_new ? &memory->own : &memory->fresh;
 }
 
 void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct memory *memory,
@@ -244,13 +250,14 @@ void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct 
     if (!lineage) {
         lineage = lineage_new(sandbox, subject->pid, subject->inner);
     }
-    if (lineage->watch < 0) {
+    const bool is_new = lineage->watch < 0;
+    if (is_new) {
         lineage->watch = make_watch(inject);
     }
     if (lineage->watch >= 0) {
-        watch_areas(lineage->watch, memory);
+        watch_areas(lineage->watch, memory, is_new);
     }
-    if (lineage->watch < 0 || pages_protect(subject->pid) < 0) {
+    if (lineage->watch < 0 || pages_protect(subject->pid, unprotected(memory, is_new)) < 0) {
         lineage_end(sandbox, subject->pid);
         return;
     }

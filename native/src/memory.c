@@ -15,43 +15,39 @@
 
 /* ---- which pages ---- */
 
-/* Sets `written`, too. */
 static int find_own(struct memory *memory, const struct subject *subject, const struct thread *thread,
-                    struct ranges *written, struct obstacles *obstacles)
+                    struct page_lists *lists, struct obstacles *obstacles)
 {
-    struct page_lists lists;
-    struct ranges areas = areas_private(memory);
-    int result = pages_look(thread->tid, &lists);
-    struct ranges others = ranges_without(&lists.guards, &areas);
+    struct ranges areas = areas_private(memory), plain = areas_plain(memory);
+    int result = pages_look(thread->tid, &plain, lists);
+    struct ranges others = ranges_without(&lists->guards, &areas);
 
-    memory->own = ranges_both(&lists.own, &areas);
-    memory->guards = ranges_both(&lists.guards, &areas);
-    *written = lists.written;
-    lists.written = (struct ranges){0};
+    memory->own = ranges_both(&lists->own, &areas);
+    memory->guards = ranges_both(&lists->guards, &areas);
     if (others.count > 0) {
         obstacle_add(obstacles, subject, "its memory", true,
                      "it has guard regions in memory that is shared (MADV_GUARD_INSTALL)");
     }
-    page_lists_free(&lists);
     ranges_free(&others);
     ranges_free(&areas);
+    ranges_free(&plain);
     return result;
 }
 
 /* Pages of what is kept that are the template's no longer. */
 static int find_changed(const struct memory *memory, const struct thread *thread, const struct origin *origin,
-                        const struct ranges *kept, const struct ranges *written, struct ranges *changed)
+                        const struct ranges *kept, const struct page_lists *lists, struct ranges *changed)
 {
     struct ranges candidates = ranges_both(&memory->own, kept), shared = {0};
     int result = 0;
 
     if (origin->watched) {
-        struct ranges all = ranges_either(written, origin->more);
+        struct ranges all = ranges_either(&lists->written, origin->more);
         *changed = ranges_both(&candidates, &all);
         ranges_free(&all);
     } else {
-        result =
-            pages_shared(thread->tid, origin->process->template->puppet.thread.tid, &candidates, &shared);
+        result = pages_shared(thread->tid, origin->process->template->puppet.thread.tid, &candidates,
+                              &lists->large, &shared);
         *changed = ranges_without(&candidates, &shared);
     }
     ranges_free(&candidates);
@@ -60,12 +56,12 @@ static int find_changed(const struct memory *memory, const struct thread *thread
 }
 
 static int find_fresh(struct memory *memory, const struct thread *thread, const struct origin *origin,
-                      const struct ranges *kept, const struct ranges *written)
+                      const struct ranges *kept, const struct page_lists *lists)
 {
     const struct memory *before = &origin->process->memory;
     struct ranges changed = {0}, new = ranges_without(&memory->own, kept);
     struct ranges had = ranges_both(&before->own, kept), unknown = ranges_both(&memory->own, kept);
-    int result = find_changed(memory, thread, origin, kept, written, &changed);
+    int result = find_changed(memory, thread, origin, kept, lists, &changed);
 
     memory->gone = ranges_without(&had, &memory->own);
     /* what the template has not had may be there without having been written since: read from a file, swapped in. What
@@ -243,20 +239,21 @@ bool memory_can_grow(const struct memory *memory, const struct image_process *or
 static int capture_pages(struct memory *memory, const struct subject *subject, const struct thread *thread,
                          const struct origin *origin, struct ahead *ahead, struct obstacles *obstacles)
 {
-    struct ranges kept = {0}, written = {0};
-    int result = find_own(memory, subject, thread, &written, obstacles);
+    struct ranges kept = {0};
+    struct page_lists lists;
+    int result = find_own(memory, subject, thread, &lists, obstacles);
 
     if (result == 0 && memory->grows) {
         kept = areas_common(&origin->process->memory, memory);
-        result = find_fresh(memory, thread, origin, &kept, &written);
+        result = find_fresh(memory, thread, origin, &kept, &lists);
     } else if (result == 0) {
         const struct ranges none = {0};
         memory->fresh = ranges_either(&memory->own, &none);
     }
     result = result < 0 ? result : areas_open_files(memory, thread, &kept);
-    result = result < 0 ? result : copy_fresh(memory, subject, ahead, &written);
+    result = result < 0 ? result : copy_fresh(memory, subject, ahead, &lists.written);
     ranges_free(&kept);
-    ranges_free(&written);
+    page_lists_free(&lists);
     return result;
 }
 

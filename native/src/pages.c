@@ -10,7 +10,10 @@
 #define PAGE_BYTES 4096u
 #define REGIONS 4096
 #define ENTRIES 2048
+#define LARGE_BYTES (2ULL << 20)
 #define TASK_END 0x7ffffffff000ULL
+/* More places than that are not gone to one by one. */
+#define APART_MAX 128
 
 int pages_open(pid_t pid)
 {
@@ -38,31 +41,38 @@ static void note(const struct pagemap_region *region, struct page_lists *lists)
     if (is_written(region->categories)) {
         ranges_append(&lists->written, region->start, region->end);
     }
+    if (region->categories & PAGEMAP_LARGE) {
+        ranges_append(&lists->large, region->start, region->end);
+    }
 }
 
 /* `wanted`: categories that all must have. Guard pages are told of as if they were swapped out. */
-static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct page_lists *lists)
+struct look {
+    int pagemap;
+    uint64_t flags, wanted;
+    struct page_lists *lists;
+};
+
+/* `unwanted`: categories that none may have. */
+static int scan(const struct look *look, const struct range *within, uint64_t unwanted)
 {
     static uint64_t guard = PAGEMAP_GUARD;
     static struct pagemap_region regions[REGIONS];
     struct pagemap_scan scan = {
         .size = sizeof scan,
-        .flags = flags,
-        .end = TASK_END,
+        .flags = look->flags,
+        .start = within->start,
+        .end = within->end,
         .regions = (uintptr_t)regions,
         .region_max = REGIONS,
-        .category_inverted = PAGEMAP_FILE | PAGEMAP_ZERO,
-        .category_mask = PAGEMAP_FILE | PAGEMAP_ZERO | wanted,
+        .category_inverted = unwanted,
+        .category_mask = unwanted | look->wanted,
         .category_anyof_mask = PAGEMAP_PRESENT | PAGEMAP_SWAPPED,
-        .return_mask = PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE | guard,
+        .return_mask = PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE | PAGEMAP_LARGE | guard,
     };
-    cleanup_fd fd = pages_open(pid);
 
-    if (fd < 0) {
-        return fd;
-    }
     for (;;) {
-        int count = ioctl(fd, PAGEMAP_SCAN_CALL, &scan);
+        int count = ioctl(look->pagemap, PAGEMAP_SCAN_CALL, &scan);
         if (count < 0 && errno == EINVAL && guard) { /* this kernel does not tell */
             guard = 0;
             scan.return_mask &= ~(uint64_t)PAGEMAP_GUARD;
@@ -71,14 +81,34 @@ static int scan(pid_t pid, uint64_t flags, uint64_t wanted, struct page_lists *l
         if (count < 0) {
             return -errno;
         }
-        for (int i = 0; lists && i < count; i++) {
-            note(&regions[i], lists);
+        for (int i = 0; look->lists && i < count; i++) {
+            note(&regions[i], look->lists);
         }
         if (count < REGIONS) {
             return 0;
         }
         scan.start = scan.walk_end;
     }
+}
+
+/* To tell pages of files the kernel looks at what it knows of each page, which takes most of the time: not in `plain`. */
+static int scan_all(const struct look *look, const struct ranges *plain)
+{
+    uint64_t at = 0;
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && at < TASK_END; i++) {
+        const struct range end = {TASK_END, TASK_END}, *next = i < plain->count ? &plain->list[i] : &end;
+        const struct range between = {at, next->start};
+        if (between.start < between.end) {
+            result = scan(look, &between, PAGEMAP_FILE | PAGEMAP_ZERO);
+        }
+        if (result == 0 && next->start < next->end) {
+            result = scan(look, next, PAGEMAP_ZERO);
+        }
+        at = next->end;
+    }
+    return result;
 }
 
 /* ---- on kernels before 6.7 ---- */
@@ -131,17 +161,27 @@ int pages_look_slowly(pid_t pid, struct page_lists *lists)
 
 /* ---- the lists ---- */
 
-int pages_look(pid_t pid, struct page_lists *lists)
+static const struct ranges none;
+
+int pages_look(pid_t pid, const struct ranges *plain, struct page_lists *lists)
 {
+    cleanup_fd pagemap = pages_open(pid);
+    const struct look look = {.pagemap = pagemap, .lists = lists};
+
     *lists = (struct page_lists){0};
-    int result = scan(pid, 0, 0, lists);
+    int result = pagemap < 0 ? pagemap : scan_all(&look, plain ? plain : &none);
     return result == -ENOTTY ? pages_look_slowly(pid, lists) : result;
 }
 
 int pages_take_written(pid_t pid, struct ranges *written)
 {
     struct page_lists lists = {0};
-    int result = scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, &lists);
+    cleanup_fd pagemap = pages_open(pid);
+    const struct look look = {.pagemap = pagemap,
+                              .flags = PAGEMAP_PROTECT,
+                              .wanted = PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE,
+                              .lists = &lists};
+    int result = pagemap < 0 ? pagemap : scan_all(&look, &none);
 
     *written = lists.own;
     lists.own = (struct ranges){0};
@@ -149,9 +189,20 @@ int pages_take_written(pid_t pid, struct ranges *written)
     return result;
 }
 
-int pages_protect(pid_t pid)
+int pages_protect(pid_t pid, const struct ranges *own)
 {
-    return scan(pid, PAGEMAP_PROTECT, PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE, NULL);
+    cleanup_fd pagemap = pages_open(pid);
+    const struct look look = {
+        .pagemap = pagemap, .flags = PAGEMAP_PROTECT, .wanted = PAGEMAP_WRITTEN | PAGEMAP_PROTECTABLE};
+    int result = pagemap < 0 ? pagemap : 0;
+
+    if (result == 0 && (!own || own->count > APART_MAX)) {
+        return scan_all(&look, &none);
+    }
+    for (size_t i = 0; result == 0 && i < own->count; i++) {
+        result = scan(&look, &own->list[i], PAGEMAP_ZERO);
+    }
+    return result;
 }
 
 void page_lists_free(struct page_lists *lists)
@@ -159,6 +210,7 @@ void page_lists_free(struct page_lists *lists)
     ranges_free(&lists->own);
     ranges_free(&lists->written);
     ranges_free(&lists->guards);
+    ranges_free(&lists->large);
 }
 
 /* What an entry tells of where a page is: in memory or swapped out. */
@@ -169,31 +221,90 @@ static bool is_same_frame(uint64_t a, uint64_t b)
     return (a & where) == (b & where) && (a & 3ULL << 62) && (a & ((1ULL << 55) - 1));
 }
 
-int pages_shared(pid_t a, pid_t b, const struct ranges *within, struct ranges *shared)
+struct pair {
+    int first, second; /* of pagemaps */
+    struct ranges *shared;
+};
+
+static int compare_pages(const struct pair *pair, uint64_t start, uint64_t end)
 {
     static uint64_t left[ENTRIES], right[ENTRIES];
-    cleanup_fd first = pages_open(a), second = pages_open(b);
 
-    if (first < 0 || second < 0) {
-        return first < 0 ? first : second;
-    }
-    for (size_t i = 0; i < within->count; i++) {
-        for (uint64_t at = within->list[i].start; at < within->list[i].end;) {
-            const uint64_t pages = (within->list[i].end - at) / PAGE_BYTES;
-            const size_t count = pages < ENTRIES ? pages : ENTRIES, bytes = count * sizeof *left;
-            const off_t offset = (off_t)(at / PAGE_BYTES * sizeof *left);
-            if (pread(first, left, bytes, offset) != (ssize_t)bytes ||
-                pread(second, right, bytes, offset) != (ssize_t)bytes) {
-                return -EIO;
-            }
-            for (size_t j = 0; j < count; j++, at += PAGE_BYTES) {
-                if (is_same_frame(left[j], right[j])) {
-                    ranges_append(shared, at, at + PAGE_BYTES);
-                }
+    for (uint64_t at = start; at < end;) {
+        const uint64_t pages = (end - at) / PAGE_BYTES;
+        const size_t count = pages < ENTRIES ? pages : ENTRIES, bytes = count * sizeof *left;
+        const off_t offset = (off_t)(at / PAGE_BYTES * sizeof *left);
+        if (pread(pair->first, left, bytes, offset) != (ssize_t)bytes ||
+            pread(pair->second, right, bytes, offset) != (ssize_t)bytes) {
+            return -EIO;
+        }
+        for (size_t j = 0; j < count; j++, at += PAGE_BYTES) {
+            if (is_same_frame(left[j], right[j])) {
+                ranges_append(pair->shared, at, at + PAGE_BYTES);
             }
         }
     }
     return 0;
+}
+
+/* Of both a large page: then all of it has one frame, or none of it. */
+static int compare_large(const struct pair *pair, const struct range *range)
+{
+    const uint64_t first = (range->start + LARGE_BYTES - 1) & ~(LARGE_BYTES - 1);
+    const uint64_t last = range->end & ~(LARGE_BYTES - 1);
+    uint64_t left, right;
+    int result = first < last ? compare_pages(pair, range->start, first)
+                              : compare_pages(pair, range->start, range->end);
+
+    for (uint64_t at = first; result == 0 && at < last; at += LARGE_BYTES) {
+        const off_t offset = (off_t)(at / PAGE_BYTES * sizeof left);
+        if (pread(pair->first, &left, sizeof left, offset) != sizeof left ||
+            pread(pair->second, &right, sizeof right, offset) != sizeof right) {
+            return -EIO;
+        }
+        if (is_same_frame(left, right)) {
+            ranges_append(pair->shared, at, at + LARGE_BYTES);
+        }
+    }
+    return result < 0 || first >= last ? result : compare_pages(pair, last, range->end);
+}
+
+/* Which of them are large pages of the other process, too. */
+static int find_large(int pagemap, const struct ranges *within, struct page_lists *lists)
+{
+    const struct look look = {.pagemap = pagemap, .wanted = PAGEMAP_LARGE, .lists = lists};
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < within->count; i++) {
+        result = scan(&look, &within->list[i], 0);
+    }
+    return result;
+}
+
+int pages_shared(pid_t a, pid_t b, const struct ranges *within, const struct ranges *large,
+                 struct ranges *shared)
+{
+    cleanup_fd first = pages_open(a), second = pages_open(b);
+    const struct pair pair = {first, second, shared};
+    struct page_lists lists = {0};
+    struct ranges some = ranges_both(within, large);
+    int result = first < 0 ? first : second < 0 ? second : find_large(second, &some, &lists);
+    struct ranges small = ranges_without(within, &lists.large);
+    struct ranges whole = ranges_both(within, &lists.large);
+
+    for (size_t i = 0, j = 0; result == 0 && (i < small.count || j < whole.count);) {
+        const bool is_small =
+            j == whole.count || (i < small.count && small.list[i].start < whole.list[j].start);
+        result = is_small ? compare_pages(&pair, small.list[i].start, small.list[i].end)
+                          : compare_large(&pair, &whole.list[j]);
+        i += is_small;
+        j += !is_small;
+    }
+    page_lists_free(&lists);
+    ranges_free(&some);
+    ranges_free(&small);
+    ranges_free(&whole);
+    return result;
 }
 
 #define ENTRY_ALONE (1ULL << 56)
