@@ -31,7 +31,7 @@ int signals_capture(struct image_process *process, const struct subject *subject
                     struct obstacles *obstacles);
 
 /* ipc.c: what processes share by number or name. 0 or -1 with err; what cannot be kept is an obstacle. */
-int ipc_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles, struct err *err);
+int ipc_capture(struct image *image, struct cell *cell, struct obstacles *obstacles, struct err *err);
 /* Takes the engine into the cell's namespace of these. What ipc_leave takes, or -errno. */
 int ipc_enter(const struct cell *cell);
 void ipc_leave(int own);

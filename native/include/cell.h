@@ -17,6 +17,7 @@ struct cell {
     int proc_mount, sys_mount, pts_mount; /* detached; -1 once attached */
     int bare_root;                        /* below that of the sandbox */
     int pts;                              /* the devpts root, for opening terminals */
+    int queues; /* the root of its POSIX message queues; -1 until they have been looked at */
     bool host_net;
 };
 

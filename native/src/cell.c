@@ -319,6 +319,7 @@ static int create(struct cell *cell, bool host_net, struct err *err)
                           .sys_mount = -1,
                           .pts_mount = -1,
                           .pts = -1,
+                          .queues = -1,
                           .bare_root = -1,
                           .host_net = host_net};
     int result = pass_pair(pair);
@@ -363,6 +364,7 @@ void cell_release(struct cell *cell)
     fd_close(&cell->sys_mount);
     fd_close(&cell->pts_mount);
     fd_close(&cell->pts);
+    fd_close(&cell->queues);
     fd_close(&cell->bare_root);
 }
 

@@ -21,13 +21,21 @@ union semaphore_argument {
     struct seminfo *info;
 };
 
-/* Those with a name, whether open or not. 0 or -errno. */
-static int look_at_queues(struct obstacles *obstacles)
+/* It is kept: to unmount it takes the kernel longer than all else here. */
+static int mount_queues(struct cell *cell)
 {
-    cleanup_fd fs = fsopen("mqueue", FSOPEN_CLOEXEC);
-    cleanup_fd mount = fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0
-                           ? -1
-                           : fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY);
+    cleanup_fd fs = cell->queues < 0 ? fsopen("mqueue", FSOPEN_CLOEXEC) : -1;
+
+    if (fs >= 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0) {
+        cell->queues = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY);
+    }
+    return cell->queues;
+}
+
+/* In the namespace. Those with a name, whether open or not. 0 or -errno. */
+static int look_at_queues(struct cell *cell, struct obstacles *obstacles)
+{
+    const int mount = mount_queues(cell);
     int list = mount < 0 ? -1 : openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *queues = list < 0 ? NULL : fdopendir(list);
     struct dirent *entry;
@@ -84,7 +92,7 @@ void ipc_leave(int own)
     close(own);
 }
 
-int ipc_capture(struct image *image, const struct cell *cell, struct obstacles *obstacles, struct err *err)
+int ipc_capture(struct image *image, struct cell *cell, struct obstacles *obstacles, struct err *err)
 {
     int own = ipc_enter(cell), result;
     const char *step = "look at message queues";
@@ -93,7 +101,7 @@ int ipc_capture(struct image *image, const struct cell *cell, struct obstacles *
         return err_system(err, -own, "enter ipc namespace", "/");
     }
     look(obstacles);
-    if ((result = look_at_queues(obstacles)) == 0) {
+    if ((result = look_at_queues(cell, obstacles)) == 0) {
         step = "look at System V memory";
         result = segments_capture(image, obstacles);
     }
