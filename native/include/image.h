@@ -91,6 +91,7 @@ struct memory {
     size_t piece_count;
     uint8_t *early, *late; /* copied while the process ran, and while it stood still */
     size_t early_size, late_size;
+    uint64_t faults;         /* that were the process's by then */
     struct prctl_mm_map map; /* its pointer to auxv is not used */
     uint8_t auxv[1024];
     size_t auxv_size;

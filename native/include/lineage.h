@@ -11,6 +11,7 @@ struct lineage {
     pid_t inner;
     int watch; /* a userfaultfd: knows the pages written since then; -1: pages it has in common with the template are
                   the same page frames */
+    uint64_t faults;      /* that were its by then, or fewer */
     struct ranges before; /* pages it has written before it was watched */
     struct lineage *next;
 };

@@ -28,6 +28,25 @@ static uint64_t resident(pid_t pid)
                : 0;
 }
 
+/* Whether it is worth while to look. What is written to for the first time is a fault of the process, for a page each, unless it
+ * comes in large pages: then it has more than it had. */
+static bool may_have_written(pid_t pid, const struct lineage *lineage, const struct image_process *origin,
+                             uint64_t much)
+{
+    const uint64_t had = ranges_bytes(&origin->memory.own);
+    unsigned long long faults, pages, of_files;
+    char text[2048];
+
+    if (proc_read(pid, "statm", text, sizeof text) <= 0 ||
+        sscanf(text, "%*u %llu %llu", &pages, &of_files) != 2 ||
+        proc_read(pid, "stat", text, sizeof text) <= 0 || !strrchr(text, ')') ||
+        sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %llu", &faults) != 1) {
+        return true;
+    }
+    const uint64_t has = (pages - of_files) * PAGE_BYTES;
+    return (faults - lineage->faults) * PAGE_BYTES + (has > had ? has - had : 0) >= much;
+}
+
 static bool has_written(pid_t pid, uint64_t much)
 {
     struct page_lists lists;
@@ -95,6 +114,9 @@ static void add_wanted(struct ahead **list, struct sandbox *sandbox, pid_t pid, 
     const struct lineage *lineage = lineage_of(sandbox, pid);
     const struct image_process *origin = lineage_living_origin(lineage);
     const bool is_watched = origin && lineage->watch >= 0;
+    if (origin && !may_have_written(pid, lineage, origin, much)) {
+        return;
+    }
     if (origin && !(is_watched ? has_written(pid, much) : has_parted(pid, origin, much))) {
         return;
     }

@@ -154,6 +154,7 @@ static void step_back(struct lineage *lineage, const struct image *image)
         append(&lineage->before, &missing);
         ranges_free(&missing);
     }
+    lineage->faults = 0;
     strcpy(lineage->image, gone->origin);
     lineage->inner = gone->origin_pid;
 }
@@ -262,6 +263,7 @@ void lineage_watch(struct sandbox *sandbox, struct inject *inject, const struct 
         return;
     }
     ranges_free(&lineage->before);
+    lineage->faults = memory->faults;
     lineage->inner = subject->inner;
     strcpy(lineage->image, image);
 }

@@ -163,6 +163,8 @@ static int read_file(pid_t tid, const char *name, void *data, size_t room)
     return got < 0 ? -errno : (int)got;
 }
 
+#define FIELD_FAULTS 10
+
 /* The fields after the command, which may hold anything, number from 3. */
 static int capture_map(struct memory *memory, const struct thread *thread)
 {
@@ -182,6 +184,7 @@ static int capture_map(struct memory *memory, const struct thread *thread)
     for (size_t i = 4; *at && i < 53; i++) {
         fields[i] = strtoull(at, &at, 10);
     }
+    memory->faults = fields[FIELD_FAULTS];
     memory->map = (struct prctl_mm_map){
         .start_code = fields[26],
         .end_code = fields[27],
