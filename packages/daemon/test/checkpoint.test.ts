@@ -493,7 +493,7 @@ describe('a head that the engine switched to unnoticed', () => {
     await checkpoint(box)
     const { layer: parent } = the.store.checkpoints.get(first.id) as { layer: string | null }
     const intended = the.layers.newHead({ family: FAMILY, sandbox: box, parent, target: first.id })
-    const chain = the.layers.chainDirectories(parent)
+    const chain = the.layers.chainDirectories({ family: FAMILY, top: parent })
     the.engine.mount(box, [the.layers.directory(intended), ...chain])
     expect(settleHead(the.state, row(box), the.layers.directory(intended))).toBe(true)
     expect(row(box)).toMatchObject({ head: intended.id, checkpoint: first.id })

@@ -69,7 +69,7 @@ describe('a chain', () => {
   it('is what lies below a layer, newest first', () => {
     const chain = frozenChain(3)
     expect(ids(the.store.layers.chain(chain[0]?.id ?? ''))).toEqual(ids(chain))
-    expect(the.layers.chainDirectories(chain[1]?.id ?? '')).toEqual(
+    expect(the.layers.chainDirectories({ family: FAMILY, top: chain[1]?.id ?? '' })).toEqual(
       chain.slice(1).map((layer) => the.layers.directory(layer)),
     )
     expect(the.store.layers.depth(chain[0]?.id ?? '')).toBe(3)

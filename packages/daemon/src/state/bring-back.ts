@@ -18,10 +18,10 @@ export function bringBack(
 ): void {
   for (const { process: id, held } of processes) {
     const { store, running } = state
-    if (store.processes.get(sandbox, id)) store.processes.setRunning(sandbox, id)
-    else store.processes.copy(checkpoint, id, sandbox)
+    if (!store.processes.setRunning(sandbox, id)) store.processes.copy(checkpoint, id, sandbox)
+    if (running.get(sandbox, id)) continue
     const row = store.processes.get(sandbox, id)
-    if (!row || running.get(sandbox, id)) continue
+    if (!row) continue
     running.add(sandbox, id, held).started = true
     if (row.deadline !== null && row.deadline > Date.now()) armTimeLimit(state, row)
   }

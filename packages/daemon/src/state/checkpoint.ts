@@ -115,7 +115,8 @@ async function freezeOnce(state: State, sandbox: SandboxRow): Promise<Frozen> {
   const isOnNewChain = state.store.layers.heldBy(old).length > 0
   let taken: CheckpointTaken
   try {
-    const chain = isOnNewChain ? { layers: state.layers.chainDirectories(parentOf(state, old)) } : {}
+    const top = parentOf(state, old)
+    const chain = isOnNewChain ? { layers: state.layers.chainDirectories({ family, top }) } : {}
     const parameters = { sandbox: id, head: state.layers.directory(head), image, ...chain }
     const doing = `take a checkpoint of sandbox ${labelOf(sandbox)}`
     taken = await untilSettled(state, (isFirst) => {

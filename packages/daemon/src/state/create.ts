@@ -169,7 +169,7 @@ export function parametersOf(
     sandbox: id,
     base: head.family,
     dir: state.families.sandboxDirectory(head.family, id),
-    layers: state.layers.chainDirectories(head.parent),
+    layers: state.layers.chainDirectories({ family: head.family, top: head.parent }),
     head: state.layers.directory(head),
     hostname,
     net,

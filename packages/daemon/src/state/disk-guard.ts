@@ -44,7 +44,9 @@ export class DiskGuard {
   async start(): Promise<void> {
     await this.#measure(this.#sandboxes())
     this.#unsubscribe = this.#state.events.subscribe(({ type, sandbox }) => {
-      if (type === 'sandbox.rolled-back' || type === 'sandbox.promoted') this.#goneBack(sandbox)
+      if (type !== 'sandbox.rolled-back' && type !== 'sandbox.promoted') return
+      // Whoever asked is answered first.
+      setImmediate(() => this.#goneBack(sandbox))
     })
     this.#schedule()
   }

@@ -153,7 +153,8 @@ export class Images {
     const wasInMemory = isInMemory()
     pool.count(wasInMemory)
     if (!wasInMemory && !(await this.#canBringIn(id, layer, doing))) return await work(null, 'image')
-    store.images.setUsed(id)
+    // While the engine works.
+    setImmediate(() => store.images.setUsed(id))
     const buried = this.#buried.get(id)
     try {
       return await work(id, wasInMemory ? 'template' : 'image')

@@ -121,6 +121,13 @@ export class LayerTable {
     return top === null ? [] : (this.#statements.chain.all(top) as LayerRow[])
   }
 
+  /** Their ids alone, where nothing else is asked for: one text is had much faster than many rows. */
+  chainIds(top: string | null): string[] {
+    if (top === null) return []
+    const { ids } = this.#statements.chainIds.get(top) as { ids: string | null }
+    return ids === null ? [] : ids.split(' ')
+  }
+
   depth(top: string | null): number {
     return top === null ? 0 : (this.#statements.depth.get(top) as { depth: number }).depth
   }
@@ -196,6 +203,7 @@ const SQL = {
       SELECT next.id, next.state FROM layers next JOIN above ON next.parent = above.id
     ) SELECT id FROM above WHERE state = 'head'`,
   chain: `${CHAIN} SELECT ${COLUMNS.replace(/\b(id|parent)\b/g, 'layers.$1')} FROM chain JOIN layers USING (id) ORDER BY n`,
+  chainIds: `${CHAIN} SELECT group_concat(id, ' ' ORDER BY n) AS ids FROM chain`,
   depth: `${CHAIN} SELECT count(*) AS depth FROM chain`,
   chainBytes: `${CHAIN} SELECT coalesce(sum(bytes), 0) AS bytes FROM chain JOIN layers USING (id)`,
   isNeeded: `SELECT 1 FROM layers WHERE id = ? AND (${IS_NEEDED})`,

@@ -133,7 +133,7 @@ export class LayerUpkeep {
     const { layers, images } = this.#state.store
     if (image !== null && (images.get(image)?.diskBytes ?? null) === null) return false
     if (image !== null && this.#unsynced.has(image)) return false
-    return layers.chain(layer).every(({ id }) => !this.#unrecorded.has(id))
+    return layers.chainIds(layer).every((id) => !this.#unrecorded.has(id))
   }
 
   /** All layers lie on one file system: syncing any of them is enough. */

@@ -29,8 +29,8 @@ export class Layers {
   }
 
   /** As engines take it: newest first. */
-  chainDirectories(top: string | null): string[] {
-    return this.#store.layers.chain(top).map((layer) => this.#disk.directory(layer))
+  chainDirectories({ family, top }: { readonly family: string; readonly top: string | null }): string[] {
+    return this.#store.layers.chainIds(top).map((id) => this.#disk.directory({ family, id }))
   }
 
   /** An empty layer for a sandbox to write to. */

@@ -45,7 +45,8 @@ export class Pool {
       const left = (this.#held.get(id) ?? 1) - 1
       if (left > 0) this.#held.set(id, left)
       else this.#held.delete(id)
-      this.consider()
+      // Whoever asked is answered first.
+      setImmediate(() => this.consider())
     }
   }
 

@@ -134,9 +134,9 @@ export class ProcessTable {
     this.#setLost.run(endedAt, sandbox, id)
   }
 
-  /** It runs again. */
-  setRunning(sandbox: string, id: string): void {
-    this.#setRunning.run(sandbox, id)
+  /** It runs again. False where nothing is known of it. */
+  setRunning(sandbox: string, id: string): boolean {
+    return this.#setRunning.run(sandbox, id).changes > 0
   }
 
   /** A checkpoint, or a sandbox in its state, has it too: there it runs. */

@@ -81,12 +81,14 @@ async function standOnFiles(
   try {
     const image = known === null ? {} : { image: known }
     if (sandbox.state === 'dead') return await revive(state, sandbox, { head, target, ...image }, doing)
-    const layers = state.layers.chainDirectories(parent)
+    const layers = state.layers.chainDirectories({ family, top: parent })
     const parameters = { sandbox: id, layers, head: state.layers.directory(head), ...image }
     const reply = await ask(state, sandbox, doing, 'sandbox.rollback', parameters)
-    bringBack(state, id, target, reply.processes)
-    // Where it stands has moved with its checkpoint, if that was removed meanwhile.
-    replaceHead(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
+    state.store.transaction(() => {
+      bringBack(state, id, target, reply.processes)
+      // Where it stands has moved with its checkpoint, if that was removed meanwhile.
+      replaceHead(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
+    })
     return reply
   } catch (error) {
     if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
