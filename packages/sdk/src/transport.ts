@@ -79,7 +79,7 @@ export class Transport {
   }
 
   #exchange(call: Call): Promise<IncomingMessage> {
-    const json = call.json === undefined ? undefined : Buffer.from(JSON.stringify(call.json))
+    const json = call.json === undefined ? undefined : JSON.stringify(call.json)
     const message = this.#open(call, json)
     let sourceFault: DeltaBoxError | undefined
     return new Promise((resolve, reject) => {
@@ -103,17 +103,13 @@ export class Transport {
     })
   }
 
-  #open(call: Call, json: Buffer | undefined): ClientRequest {
-    const query = new URLSearchParams()
-    for (const [name, value] of Object.entries(call.query ?? {})) {
-      if (value !== undefined) query.set(name, String(value))
-    }
-    const suffix = query.size > 0 ? `?${query}` : ''
+  #open(call: Call, json: string | undefined): ClientRequest {
+    const suffix = call.query ? suffixOf(call.query) : ''
     const headers: Record<string, string | number> = {}
     if (this.#token) headers.authorization = `Bearer ${this.#token}`
-    if (json) {
+    if (json !== undefined) {
       headers['content-type'] = 'application/json'
-      headers['content-length'] = json.length
+      headers['content-length'] = Buffer.byteLength(json)
     } else if (call.body) {
       headers['content-type'] = 'application/octet-stream'
     }
@@ -130,6 +126,14 @@ export class Transport {
       ...(call.signal ? { signal: call.signal } : {}),
     })
   }
+}
+
+function suffixOf(wanted: NonNullable<Call['query']>): string {
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(wanted)) {
+    if (value !== undefined) query.set(name, String(value))
+  }
+  return query.size > 0 ? `?${query}` : ''
 }
 
 /** Nothing of the source is taken before the daemon is known to be there, so that the call can be made again. */
