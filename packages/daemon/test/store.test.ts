@@ -1,7 +1,7 @@
 import path from 'node:path'
 import Database from 'libsql'
-import { afterEach, beforeEach, expect, it } from 'vitest'
-import { openStore } from '../src/state/store.js'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { openStore, type Store } from '../src/state/store.js'
 import {
   checkpointAt,
   FAMILY,
@@ -44,6 +44,55 @@ it('a sandbox has what its family has', () => {
     ...standing,
     cgroups: ['/sys/fs/cgroup/x'],
     createdAt: 5,
+  })
+})
+
+describe('a sandbox that was asked for before', () => {
+  const standing = { head: 'l', checkpoint: 'cp-a', parent: null, forkedFrom: null }
+  /** What the library adds to a row that is asked for alone is none of the row. */
+  const asked = (): unknown => {
+    const row = the.store.sandboxes.get('sb-a')
+    return row && { ...row, _metadata: undefined }
+  }
+  const stored = (): unknown => the.store.sandboxes.all().find(({ id }) => id === 'sb-a')
+
+  beforeEach(() => {
+    the.store.sandboxes.insert({ id: 'sb-a', name: 'a', family: FAMILY, ...standing, createdAt: 5 })
+    expect(asked()).toEqual(stored())
+  })
+
+  const changes: Readonly<Record<string, (store: Store) => void>> = {
+    runs: ({ sandboxes }) => sandboxes.setRunning('sb-a', ['/sys/fs/cgroup/x']),
+    dies: ({ sandboxes }) => sandboxes.setState('sb-a', 'dead', 'why'),
+    'is renamed': ({ sandboxes }) => sandboxes.setName('sb-a', 'b'),
+    'has rules': ({ sandboxes }) => sandboxes.setRetention('sb-a', { keepLast: 1 }),
+    moves: ({ sandboxes }) => sandboxes.setHead('sb-a', 'm', 'cp-b'),
+    'loses its checkpoint': ({ sandboxes }) => sandboxes.movePositions('cp-a', null),
+    'is removed': ({ sandboxes }) => sandboxes.remove('sb-a'),
+    'is forgotten': (store) => store.forgetSandbox('sb-a'),
+  }
+
+  it.each(Object.keys(changes))('%s', (name) => {
+    const before = stored()
+    changes[name]?.(the.store)
+    expect(asked()).toEqual(stored())
+    expect(asked()).not.toEqual(before)
+  })
+
+  it.each(Object.keys(changes))('does not, where that was undone: %s', (name) => {
+    const before = stored()
+    const change = (): void => {
+      changes[name]?.(the.store)
+      expect(asked()).not.toEqual(before)
+    }
+    the.store.rehearse(change)
+    expect(asked()).toEqual(before)
+    const undone = (): void => {
+      change()
+      throw new Error('no')
+    }
+    expect(() => the.store.transaction(undone)).toThrow('no')
+    expect(asked()).toEqual(before)
   })
 })
 

@@ -48,11 +48,11 @@ export class LayerStore {
 
   /** The directory of all layers of a family. */
   allOf(family: string): string {
-    return path.join(this.#families, family, 'layers')
+    return `${this.#families}/${family}/layers`
   }
 
   directory({ family, id }: LayerName): string {
-    return path.join(this.allOf(family), id)
+    return `${this.allOf(family)}/${id}`
   }
 
   async prepareFamily(family: string): Promise<void> {

@@ -31,8 +31,11 @@ export function checkpointSandbox(
     const taken = await freeze(state, sandbox)
     const { label = null, disk = true } = request
     const row = register(state, sandbox, taken, { label, internal: false }, disk)
-    state.metrics.blockingSeconds.observe(row.blockingUsec / 1e6)
-    state.metrics.checkpointSeconds.observe((performance.now() - started) / 1000)
+    const ms = performance.now() - started
+    setImmediate(() => {
+      state.metrics.blockingSeconds.observe(row.blockingUsec / 1e6)
+      state.metrics.checkpointSeconds.observe(ms / 1000)
+    })
     return { ...infoOf(state, row), timings: milliseconds(taken.timings ?? {}) }
   })
 }

@@ -62,6 +62,8 @@ export class SandboxTable {
   readonly #isStoodOn: Database.Statement
   readonly #withRetention: Database.Statement
   readonly #remove: Database.Statement
+  /** As they are in the store: each call asks for its sandbox, most of them more than once. */
+  readonly #known = new Map<string, SandboxRow>()
 
   constructor(db: Database.Database) {
     this.#insert = db.prepare(
@@ -94,31 +96,45 @@ export class SandboxTable {
 
   setRunning(id: string, cgroups: readonly string[]): void {
     this.#setRunning.run(JSON.stringify(cgroups), id)
+    this.#known.delete(id)
   }
 
   setState(id: string, state: SandboxRowState, reason: string | null): void {
     this.#setState.run(state, reason, id)
+    this.#known.delete(id)
   }
 
   setName(id: string, name: string): void {
     this.#setName.run(name, id)
+    this.#known.delete(id)
   }
 
   setRetention(id: string, rules: RetentionRules | null): void {
     this.#setRetention.run(rules && JSON.stringify(rules), id)
+    this.#known.delete(id)
   }
 
   setHead(id: string, head: string, checkpoint: string | null): void {
     this.#setHead.run(head, checkpoint, id)
+    const known = this.#known.get(id)
+    if (known) this.#known.set(id, { ...known, head, checkpoint })
   }
 
   /** Those that stand on one checkpoint, or were forked from it, are from now on as if it were another. */
   movePositions(from: string, to: string | null): void {
     this.#movePositions.run(to, from)
+    this.forgetKnown()
   }
 
   get(id: string): SandboxRow | undefined {
-    return rowOf(this.#get.get(id) as Stored | undefined)
+    const known = this.#known.get(id) ?? rowOf(this.#get.get(id) as Stored | undefined)
+    if (known) this.#known.set(id, known)
+    return known
+  }
+
+  /** What was read or changed in a transaction that was undone is not so. */
+  forgetKnown(): void {
+    this.#known.clear()
   }
 
   byName(name: string): SandboxRow | undefined {
@@ -156,6 +172,7 @@ export class SandboxTable {
 
   remove(id: string): void {
     this.#remove.run(id)
+    this.#known.delete(id)
   }
 }
 

@@ -53,8 +53,9 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
   const families = new Families(config, paths, log, store, layerStore, {
     event: (event) => engineEvent(state, event),
     lost: (family, error) => familyLost(state, family, error),
+    // Whoever asked is answered first.
     answered: (operation, failed) =>
-      metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' }),
+      setImmediate(() => metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' })),
   })
   const layers = new Layers(store, layerStore, log)
   const events = new Events()

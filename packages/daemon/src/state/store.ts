@@ -162,7 +162,13 @@ export class Store {
 
   /** All of it or, when it throws, nothing. One within another is part of it. */
   transaction<T>(change: () => T): T {
-    return this.#db.inTransaction ? change() : this.#db.transaction(change)()
+    if (this.#db.inTransaction) return change()
+    try {
+      return this.#db.transaction(change)()
+    } catch (error) {
+      this.sandboxes.forgetKnown()
+      throw error
+    }
   }
 
   /** What would come of it: it is done, and all of it put back. */
@@ -172,6 +178,7 @@ export class Store {
       return change()
     } finally {
       this.#db.exec('ROLLBACK')
+      this.sandboxes.forgetKnown()
     }
   }
 
@@ -189,6 +196,7 @@ export class Store {
       this.layers.forgetFamily(id)
       this.families.remove(id)
     })
+    this.sandboxes.forgetKnown()
   }
 
   /** A power cut takes nothing back of what was written by now: for what is to be removed since. */
