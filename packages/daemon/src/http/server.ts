@@ -48,8 +48,9 @@ export async function buildServer(state: State, options: ServerOptions): Promise
   app.setErrorHandler(sendError)
   app.setNotFoundHandler(notFound)
   // Where everything in a body is optional, so is the body.
-  app.addHook('preValidation', async (request) => {
+  app.addHook('preValidation', (request, _reply, done) => {
     if (request.routeOptions.schema?.body && request.body === undefined) request.body = {}
+    done()
   })
   observeRequests(app, state)
   if (options.token !== undefined) requireToken(app, options.token)

@@ -68,7 +68,8 @@ export class LayerUpkeep {
   }
 
   frozen(id: string): void {
-    this.#measure(id).catch((error) => this.#report(id, error))
+    // Whoever asked is answered first.
+    setImmediate(() => this.#measure(id).catch((error) => this.#report(id, error)))
     this.#unrecorded.add(id)
     this.#recording.ask()
   }
