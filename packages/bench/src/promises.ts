@@ -62,7 +62,8 @@ const ratios: Readonly<Record<string, Ratio>> = {
   'fork-many': (measured) =>
     over(measured.median('files-only', 'fork-16'), measured.median('files-only', 'fork-1-16-times')),
   'process-checkpoint': againstForks('checkpoint-blocking', 2.5, 2),
-  'process-rollback': againstForks('rollback-template', 1.5, 1.5),
+  'process-rollback': againstForks('rollback-spare', 1.5, 1.5),
+  'process-rollback-old': againstForks('rollback-template', 1.5, 1.5),
   'process-rollback-size': growth('memory', 'rollback-template', 'megabytes', 1024, 50),
   'process-fork-16': againstForks('fork-16', 16, 16),
   'process-fork-64': againstForks('fork-64', 64, 64),

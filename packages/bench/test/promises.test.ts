@@ -91,7 +91,7 @@ describe('a verdict', () => {
     expect(verdictOn('open-files', [blocking(100, 1), blocking(1000)], 12)).toEqual(none)
     expect(verdictOn('fork-many', [series('files-only/fork-16', [1])], 1)?.measured).toBeUndefined()
     expect(
-      verdictOn('process-rollback', [series('operations/rollback-template', [1])], 1)?.measured,
+      verdictOn('process-rollback', [series('operations/rollback-spare', [1])], 1)?.measured,
     ).toBeUndefined()
   })
 
@@ -126,7 +126,8 @@ describe('the ratios', () => {
     ['rollback-tree-size', growing('tree-size', 'rollback-template', 'files', 500, 5000, 50_000), 4],
     ['fork-many', [series('files-only/fork-16', [3]), series('files-only/fork-1-16-times', [4])], 0.75],
     ['process-checkpoint', [bare, series('operations/checkpoint-blocking', [13])], 2],
-    ['process-rollback', [bare, series('operations/rollback-template', [9])], 2],
+    ['process-rollback', [bare, series('operations/rollback-spare', [9])], 2],
+    ['process-rollback-old', [bare, series('operations/rollback-template', [9])], 2],
     ['process-rollback-size', growing('memory', 'rollback-template', 'megabytes', 50, 1024), 2],
     ['process-fork-16', [bare, series('operations/fork-16', [24])], 0.5],
     ['process-fork-64', [bare, series('operations/fork-64', [384])], 2],
