@@ -67,6 +67,10 @@ const ratios: Readonly<Record<string, Ratio>> = {
   'process-rollback-size': growth('memory', 'rollback-template', 'megabytes', 1024, 50),
   'process-fork-16': againstForks('fork-16', 16, 16),
   'process-fork-64': againstForks('fork-64', 64, 64),
+  'criu-checkpoint': beside('criu', 'checkpoint'),
+  'criu-restore': beside('criu', 'restore-answered'),
+  'gvisor-checkpoint': beside('gvisor', 'checkpoint'),
+  'gvisor-restore': beside('gvisor', 'restore-answered'),
   'image-rollback': images('rollback-image'),
   'image-rollback-nearby': images('rollback-nearby'),
   'search-overhead': (measured) => measured.most('search', 'overhead'),
@@ -90,6 +94,11 @@ function againstForks(operation: string, ownMs: number, forks: number): Ratio {
       ? undefined
       : over(measured.median('operations', operation), ownMs + forks * bare)
   }
+}
+
+function beside(other: string, operation: string): Ratio {
+  return (measured) =>
+    over(measured.median('baselines', operation), measured.median('baselines', operation, other))
 }
 
 function images(operation: string): Ratio {

@@ -118,6 +118,10 @@ describe('the ratios', () => {
   const images = series('images/rollback-template', [4])
   const growing = (group: string, operation: string, parameter: string, ...values: number[]): Series[] =>
     values.map((value, index) => series(`${group}/${operation}`, [2 ** index], { [parameter]: value }))
+  const bothOf = (operation: string, other: string): Series[] => [
+    series(`baselines/${operation}`, [2]),
+    series(`baselines/${operation}`, [8], {}, other),
+  ]
   const cases: [string, Series[], number][] = [
     ['bytes-written', growing('written', 'checkpoint-blocking', 'megabytes', 1, 16, 64, 256, 1024), 16],
     ['tree-size', growing('tree-size', 'checkpoint-blocking', 'files', 500, 5000, 50_000), 4],
@@ -131,6 +135,13 @@ describe('the ratios', () => {
     ['process-rollback-size', growing('memory', 'rollback-template', 'megabytes', 50, 1024), 2],
     ['process-fork-16', [bare, series('operations/fork-16', [24])], 0.5],
     ['process-fork-64', [bare, series('operations/fork-64', [384])], 2],
+    ...['criu', 'gvisor'].flatMap((other) =>
+      ['checkpoint', 'restore'].map((operation): [string, Series[], number] => [
+        `${other}-${operation}`,
+        bothOf(operation === 'restore' ? 'restore-answered' : operation, other),
+        0.25,
+      ]),
+    ),
     ['image-rollback', [images, series('images/rollback-image', [40])], 10],
     ['image-rollback-nearby', [images, series('images/rollback-nearby', [10])], 2.5],
     [
