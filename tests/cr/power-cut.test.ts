@@ -41,6 +41,7 @@ async function end(one: TestDaemon): Promise<void> {
   await one.kill()
   for (const engine of enginesOf(dataOf(one)).values()) process.kill(engine, 'SIGKILL')
   while (enginesOf(dataOf(one)).size > 0) await delay(5)
+  if (one !== daemon) run('rm', '-rf', one.directory)
 }
 
 /** Where it is not where a test's daemon has it. */
