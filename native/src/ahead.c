@@ -18,32 +18,35 @@
 
 /* ---- whose ---- */
 
-static uint64_t resident(pid_t pid)
+/* In bytes; nothing of one that has ended. */
+struct counted {
+    uint64_t resident, of_files;
+};
+
+static struct counted count_memory(pid_t pid)
 {
     char text[128];
-    unsigned long long pages;
+    unsigned long long pages, of_files;
 
-    return proc_read(pid, "statm", text, sizeof text) > 0 && sscanf(text, "%*u %llu", &pages) == 1
-               ? pages * PAGE_BYTES
-               : 0;
+    return proc_read(pid, "statm", text, sizeof text) > 0 &&
+                   sscanf(text, "%*u %llu %llu", &pages, &of_files) == 2
+               ? (struct counted){pages * PAGE_BYTES, of_files * PAGE_BYTES}
+               : (struct counted){0};
 }
 
 /* Whether it is worth while to look. What is written to for the first time is a fault of the process, for a page each, unless it
  * comes in large pages: then it has more than it had. */
-static bool may_have_written(pid_t pid, const struct lineage *lineage, const struct image_process *origin,
-                             uint64_t much)
+static bool may_have_written(const struct counted *counted, const struct lineage *lineage,
+                             const struct image_process *origin, uint64_t much)
 {
-    const uint64_t had = ranges_bytes(&origin->memory.own);
-    unsigned long long faults, pages, of_files;
+    const uint64_t had = ranges_bytes(&origin->memory.own), has = counted->resident - counted->of_files;
+    unsigned long long faults;
     char text[2048];
 
-    if (proc_read(pid, "statm", text, sizeof text) <= 0 ||
-        sscanf(text, "%*u %llu %llu", &pages, &of_files) != 2 ||
-        proc_read(pid, "stat", text, sizeof text) <= 0 || !strrchr(text, ')') ||
+    if (proc_read(lineage->pid, "stat", text, sizeof text) <= 0 || !strrchr(text, ')') ||
         sscanf(strrchr(text, ')'), ") %*c %*d %*d %*d %*d %*d %*u %llu", &faults) != 1) {
         return true;
     }
-    const uint64_t has = (pages - of_files) * PAGE_BYTES;
     return (faults - lineage->faults) * PAGE_BYTES + (has > had ? has - had : 0) >= much;
 }
 
@@ -108,13 +111,14 @@ static struct ahead *ahead_new(pid_t pid, struct ahead *next)
 
 static void add_wanted(struct ahead **list, struct sandbox *sandbox, pid_t pid, uint64_t much)
 {
-    if (resident(pid) < much) {
+    const struct counted counted = count_memory(pid);
+    if (counted.resident < much) {
         return;
     }
     const struct lineage *lineage = lineage_of(sandbox, pid);
     const struct image_process *origin = lineage_living_origin(lineage);
     const bool is_watched = origin && lineage->watch >= 0;
-    if (origin && !may_have_written(pid, lineage, origin, much)) {
+    if (origin && !may_have_written(&counted, lineage, origin, much)) {
         return;
     }
     if (origin && !(is_watched ? has_written(pid, much) : has_parted(pid, origin, much))) {

@@ -189,29 +189,27 @@ int areas_capture(struct memory *memory, const struct subject *subject, const st
     return 0;
 }
 
-struct ranges areas_private(const struct memory *memory)
+static struct ranges find_private(const struct memory *memory, bool with_watched)
 {
-    struct ranges all = {0};
+    struct ranges found = {0};
 
     for (size_t i = 0; i < memory->area_count; i++) {
-        if (memory->areas[i].kind < AREA_SHARED && !memory->areas[i].shared) {
-            ranges_append(&all, memory->areas[i].start, memory->areas[i].end);
+        const struct area *area = &memory->areas[i];
+        if (area->kind < AREA_SHARED && !area->shared && (with_watched || !area->watched)) {
+            ranges_append(&found, area->start, area->end);
         }
     }
-    return all;
+    return found;
+}
+
+struct ranges areas_private(const struct memory *memory)
+{
+    return find_private(memory, true);
 }
 
 struct ranges areas_unwatched(const struct memory *memory)
 {
-    struct ranges unwatched = {0};
-
-    for (size_t i = 0; i < memory->area_count; i++) {
-        const struct area *area = &memory->areas[i];
-        if (area->kind < AREA_SHARED && !area->shared && !area->watched) {
-            ranges_append(&unwatched, area->start, area->end);
-        }
-    }
-    return unwatched;
+    return find_private(memory, false);
 }
 
 /* Of less it is not worth while to tell. */
