@@ -9,6 +9,7 @@ struct arrival {
     struct cgroup cgroup; /* its own, if `has_cgroup`; else they are in that of their sandbox */
     struct limits limits; /* of its own */
     bool has_cgroup;
+    struct ready ready;     /* the files under it, where those are put up before it is wanted */
     struct revival revival; /* without processes where there is no image */
     struct stdio *stdio;
 };
@@ -27,7 +28,7 @@ void arrival_undo(struct arrival *arrival);
 /* One that stands on the chain, complete: a spare where there is one. In the cgroup of the sandbox, which one that is only being
  * made gets. 0 or -1 with err; then nothing of it is left but that. */
 int arrival_stand(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
-                  const struct image *image, const struct chain *chain, const char *head, struct out *timings,
+                  struct image *image, const struct chain *chain, const char *head, struct out *timings,
                   struct err *err);
 
 /* The sandbox stands in the cell: attaches the commands among the processes to it, tells of them in `ok`, and lets all run. */

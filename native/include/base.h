@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "error.h"
+#include "stock.h"
 
 #define ID_MAX 40
 
@@ -18,9 +19,13 @@ struct base {
     char *dir; /* mount point of its workshop */
     struct base_tree *trees;
     size_t tree_count;
-    unsigned users; /* sandboxes */
+    struct stock stock;
     struct base *next;
 };
+
+extern struct base *bases;
+
+void bases_end(void); /* with the engine */
 
 /* The base a request names in `base`; NULL with err filled. */
 struct base *arg_base(item args, struct err *err);

@@ -26,6 +26,9 @@ int cell_new(struct cell **cell, bool host_net, struct err *err);
 void cell_destroy(struct cell *cell); /* kills the init and waits for it */
 void cell_release(struct cell *cell); /* closes what is left of a cell whose init has ended */
 
+/* The engine's own name stays. */
+int cell_set_hostname(const struct cell *cell, const char *hostname, struct err *err);
+
 /* In a child of the engine: enters the cell's namespaces, the pid namespace excepted (that one is chosen before
  * the fork). Returns -errno. */
 int cell_enter(const struct cell *cell);

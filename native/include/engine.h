@@ -44,7 +44,7 @@ struct op {
 };
 
 op_function op_hello, op_cells_warm, op_engine_exit;
-op_function op_base_open, op_base_close;
+op_function op_base_open;
 op_function op_layers_diff, op_layers_merge, op_layer_measure, op_layer_sync;
 op_function op_image_store, op_image_load, op_image_drop, op_images_unstore;
 op_function op_sandbox_create, op_sandbox_checkpoint, op_sandbox_rollback, op_sandbox_destroy,

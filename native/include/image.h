@@ -279,10 +279,12 @@ struct image {
     size_t segment_count;
     struct known_description *known; /* ordered; until all is captured */
     size_t known_count;
-    size_t built;  /* how many processes have their templates */
-    bool is_told;  /* that it has come to an end with that */
-    char *failure; /* why one could not be built; NULL: none failed */
-    char *fault;   /* the step of building them that is to fail, for tests */
+    struct base *base;  /* that its files lie on, */
+    struct chain chain; /* in these layers, as far as is known */
+    size_t built;       /* how many processes have their templates */
+    bool is_told;       /* that it has come to an end with that */
+    char *failure;      /* why one could not be built; NULL: none failed */
+    char *fault;        /* the step of building them that is to fail, for tests */
     struct image *next;
 };
 
@@ -293,6 +295,8 @@ struct image *image_find(const char *id);
 const struct image_process *image_origin(const struct image_process *process);
 /* It is there from now on; its templates are built when there is time. */
 void image_add(struct image *image);
+/* Its files are those of the chain. */
+void image_know_chain(struct image *image, struct base *base, const struct chain *chain);
 bool image_is_ready(const struct image *image);
 /* What it takes of memory beyond what it shares with what it grows from. */
 uint64_t image_bytes(const struct image *image);

@@ -15,6 +15,9 @@ struct chain {
 int arg_chain(item args, const char *key, struct chain *chain, struct err *err);
 void chain_free(struct chain *chain);
 size_t chain_length(const struct chain *chain);
+/* A copy; the caller frees it. */
+struct chain chain_copy(const struct chain *chain);
+bool chain_same(const struct chain *a, const struct chain *b);
 /* A copy with `head` in front; the caller frees it. */
 struct chain chain_push(const struct chain *chain, const char *head);
 
@@ -25,8 +28,11 @@ int layer_open_upper(const char *layer, size_t tree);
 void layer_scatter(const char *directory);
 /* Makes fsN/{upper,work} in the layer's directory; the upper's descriptor, or -errno. */
 int layer_make_tree(int layer, size_t tree);
-/* Makes fsN/{upper,work} for every tree; the roots look like those of the newest layer below. */
-int layer_make(const char *layer, const struct base *base, const struct chain *below, struct err *err);
+/* For so many trees. 0 or -errno. */
+int layer_fill(const char *layer, size_t trees);
+/* Its directory, unless that is there, and in it fsN/{upper,work} for every tree. Their roots look like those of the newest layer
+ * below. */
+int layer_make(const char *layer, struct base *base, const struct chain *below, struct err *err);
 /* Removes what layer_make made. */
 void layer_unmake(const char *layer);
 

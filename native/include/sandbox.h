@@ -4,6 +4,7 @@
 #include "cell.h"
 #include "cgroup.h"
 #include "layer.h"
+#include "standing.h"
 #include "watched.h"
 
 struct process;
@@ -81,18 +82,6 @@ void sandbox_kill_and_wait(struct sandbox *sandbox);
 int sandbox_signal(struct sandbox *sandbox, int signal);
 /* With its init; the number of the others. */
 int sandbox_kill_all(const struct sandbox *sandbox);
-
-/* create.c: mounts the trees of `chain` and `head` and puts them up as the root of a new cell. */
-struct standing {
-    int *trees;
-    struct layer_print carried;
-};
-int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
-                  const char *head, const struct cell *cell, struct out *timings, struct err *err);
-/* Undoes standing_make. */
-void standing_unmake(struct standing *standing, const struct sandbox *sandbox, const char *head);
-int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err);
-void trees_free(int *trees, size_t count);
 
 /* held.c */
 void held_forget(struct sandbox *sandbox);

@@ -77,6 +77,7 @@ void arrival_undo(struct arrival *arrival)
     cell_destroy(arrival->cell);
     free(arrival->cell);
     arrival->cell = NULL;
+    ready_end(&arrival->ready);
     leave_cgroup(arrival);
 }
 
@@ -93,16 +94,32 @@ static int complete(struct arrival *arrival, const struct sandbox *sandbox, cons
     return -1;
 }
 
+static int get_files(struct arrival *arrival, struct standing *standing, const struct sandbox *sandbox,
+                     const struct chain *chain, const char *head, struct out *timings, struct err *err)
+{
+    const uint64_t start = now_usec();
+
+    if (!arrival->ready.place) {
+        return standing_make(standing, sandbox->base, chain, head, arrival->cell, timings, err);
+    }
+    if (!ready_take(&arrival->ready, standing, head)) {
+        return err_set(err, ERR_SYSTEM, "what was put up ahead of need is gone");
+    }
+    out_key_uint(timings, "overlay", 0);
+    out_key_uint(timings, "mounts", now_usec() - start);
+    return 0;
+}
+
 static int stand(struct arrival *arrival, struct standing *standing, const struct sandbox *sandbox,
                  const struct chain *chain, const char *head, struct out *timings, struct err *err)
 {
-    if (fault_check("take cell", err) < 0 ||
-        standing_make(standing, sandbox, chain, head, arrival->cell, timings, err) < 0) {
+    if (fault_check("take cell", err) < 0 || cell_set_hostname(arrival->cell, sandbox->hostname, err) < 0 ||
+        get_files(arrival, standing, sandbox, chain, head, timings, err) < 0) {
         arrival_undo(arrival);
         return -1;
     }
     if (complete(arrival, sandbox, standing->trees, err) < 0) {
-        standing_unmake(standing, sandbox, head);
+        standing_unmake(standing, head);
         arrival_undo(arrival);
         return -1;
     }
@@ -120,7 +137,7 @@ static int stand_with_spare(struct arrival *arrival, struct standing *standing, 
                             struct out *timings, struct err *err)
 {
     if (sandbox->host_net ||
-        !spare_take(arrival, image, is_made(sandbox) ? sandbox : NULL, &sandbox->limits)) {
+        !spare_take(arrival, image, is_made(sandbox) ? sandbox : NULL, &sandbox->limits, chain)) {
         return -1;
     }
     if (arrival->has_cgroup) {
@@ -138,12 +155,15 @@ static int stand_with_spare(struct arrival *arrival, struct standing *standing, 
 }
 
 int arrival_stand(struct arrival *arrival, struct standing *standing, struct sandbox *sandbox,
-                  const struct image *image, const struct chain *chain, const char *head, struct out *timings,
+                  struct image *image, const struct chain *chain, const char *head, struct out *timings,
                   struct err *err)
 {
     const size_t told = timings->len;
 
     *arrival = (struct arrival){0};
+    if (image) {
+        image_know_chain(image, sandbox->base, chain);
+    }
     if (image && stand_with_spare(arrival, standing, sandbox, image, chain, head, timings, err) == 0) {
         return 0;
     }

@@ -19,7 +19,7 @@
 #include "pool.h"
 #include "seed.h"
 
-static struct base *bases;
+struct base *bases;
 
 /* ---- looking up ---- */
 
@@ -275,6 +275,7 @@ static void base_free(struct base *base)
     }
     free(base->trees);
     free(base->dir);
+    stock_close(&base->stock);
     free(base);
 }
 
@@ -327,6 +328,16 @@ static int scatter(item args, struct err *err)
     return 0;
 }
 
+static int open_stock(struct base *base, item args, struct err *err)
+{
+    cleanup_free char *dir = NULL;
+
+    if (arg_optional_string(args, "ahead", &dir, err) < 0) {
+        return -1;
+    }
+    return dir ? stock_open(&base->stock, dir, err) : 0;
+}
+
 static int open_base(struct base *base, struct request *request, struct err *err)
 {
     uint64_t start = now_usec();
@@ -336,7 +347,7 @@ static int open_base(struct base *base, struct request *request, struct err *err
         return err_set(err, ERR_BAD_REQUEST, "seed: a map wanted");
     }
     if (arg_string(request->args, "dir", &base->dir, err) < 0 || parse_trees(base, request->args, err) < 0 ||
-        scatter(request->args, err) < 0) {
+        scatter(request->args, err) < 0 || open_stock(base, request->args, err) < 0) {
         return -1;
     }
     if (build(base, description, err) < 0) {
@@ -374,23 +385,9 @@ int op_base_open(struct request *request, struct err *err)
     return OP_DONE;
 }
 
-int op_base_close(struct request *request, struct err *err)
+void bases_end(void)
 {
-    struct base *base = arg_base(request->args, err);
-
-    if (!base) {
-        return -1;
+    for (struct base *base = bases; base; base = base->next) {
+        stock_close(&base->stock);
     }
-    if (base->users > 0) {
-        return err_set(err, ERR_BUSY, "%u sandboxes stand on base %s", base->users, base->id);
-    }
-    for (struct base **link = &bases; *link; link = &(*link)->next) {
-        if (*link == base) {
-            *link = base->next;
-            break;
-        }
-    }
-    close_workshop(base->dir);
-    base_free(base);
-    return OP_DONE;
 }

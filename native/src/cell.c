@@ -374,6 +374,18 @@ void cell_destroy(struct cell *cell)
     cell_release(cell);
 }
 
+int cell_set_hostname(const struct cell *cell, const char *hostname, struct err *err)
+{
+    if (setns(cell->init_pidfd, CLONE_NEWUTS) < 0) {
+        return err_system(err, errno, "enter uts namespace", "%s", hostname);
+    }
+    int failure = sethostname(hostname, strlen(hostname)) < 0 ? errno : 0;
+    if (setns(engine.uts_ns, CLONE_NEWUTS) < 0) {
+        die("return to the engine's uts namespace: %s", strerror(errno));
+    }
+    return failure ? err_system(err, failure, "set hostname", "%s", hostname) : 0;
+}
+
 int cell_enter(const struct cell *cell)
 {
     int flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |

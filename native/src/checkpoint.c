@@ -52,7 +52,7 @@ static void unmake_layer(struct checkpoint *this)
 
 static int mount_trees(struct checkpoint *this, struct err *err)
 {
-    this->trees = trees_mount(this->sandbox, &this->chain, this->head, err);
+    this->trees = trees_mount(this->sandbox->base, &this->chain, this->head, err);
     return this->trees ? 0 : -1;
 }
 
@@ -454,6 +454,7 @@ static void reply_image(struct checkpoint *this, struct out *ok)
         forget_processes(this);
     } else {
         image->fault = fault_asked() ? strdup(fault_asked()) : NULL;
+        image_know_chain(image, this->sandbox->base, &this->sandbox->chain);
         image_add(image);
         this->image = NULL;
     }

@@ -1,14 +1,11 @@
 /* Making a sandbox. */
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "arrival.h"
-#include "fault.h"
 #include "fd.h"
-#include "root.h"
 #include "sandbox.h"
 #include "tree.h"
 
@@ -24,76 +21,12 @@ static int parse_net(item args, bool *host_net, struct err *err)
                                                  : err_set(err, ERR_BAD_REQUEST, "net: none or host wanted");
 }
 
-static int set_hostname(const struct cell *cell, const char *hostname, struct err *err)
-{
-    if (setns(cell->init_pidfd, CLONE_NEWUTS) < 0) {
-        return err_system(err, errno, "enter uts namespace", "%s", hostname);
-    }
-    int failure = sethostname(hostname, strlen(hostname)) < 0 ? errno : 0;
-    if (setns(engine.uts_ns, CLONE_NEWUTS) < 0) {
-        die("return to the engine's uts namespace: %s", strerror(errno));
-    }
-    return failure ? err_system(err, failure, "set hostname", "%s", hostname) : 0;
-}
-
 static int make_logs(const struct sandbox *sandbox, struct err *err)
 {
     char path[4096];
 
     snprintf(path, sizeof path, "%s/logs", sandbox->dir);
     return mkdir(path, 0700) < 0 ? err_system(err, errno, "make directory", "%s", path) : 0;
-}
-
-/* ---- a cell that stands on a chain ---- */
-
-int *trees_mount(const struct sandbox *sandbox, const struct chain *chain, const char *head, struct err *err)
-{
-    const struct base *base = sandbox->base;
-    int *trees = malloc(base->tree_count * sizeof *trees);
-
-    if (!trees) {
-        die("out of memory");
-    }
-    for (size_t i = 0; i < base->tree_count; i++) {
-        trees[i] = layer_mount(base, i, chain, head, err);
-        if (trees[i] < 0) {
-            trees_free(trees, i);
-            return NULL;
-        }
-    }
-    return trees;
-}
-
-int standing_make(struct standing *standing, const struct sandbox *sandbox, const struct chain *chain,
-                  const char *head, const struct cell *cell, struct out *timings, struct err *err)
-{
-    uint64_t start = now_usec();
-
-    *standing = (struct standing){0};
-    if (layer_make(head, sandbox->base, chain, err) < 0 ||
-        (chain_length(chain) > 0 &&
-         carry_from_layer(chain->layers[0], head, sandbox->base->tree_count, err) < 0) ||
-        !(standing->trees = trees_mount(sandbox, chain, head, err)) ||
-        fault_check("mount overlay", err) < 0) {
-        standing_unmake(standing, sandbox, head);
-        return -1;
-    }
-    out_key_uint(timings, "overlay", now_usec() - start);
-    start = now_usec();
-    if (set_hostname(cell, sandbox->hostname, err) < 0 ||
-        root_put_up(cell, sandbox->base, standing->trees, err) < 0 || fault_check("put up root", err) < 0) {
-        standing_unmake(standing, sandbox, head);
-        return -1;
-    }
-    standing->carried = layer_print(head, sandbox->base, CARRIED_MAX);
-    out_key_uint(timings, "mounts", now_usec() - start);
-    return 0;
-}
-
-void standing_unmake(struct standing *standing, const struct sandbox *sandbox, const char *head)
-{
-    trees_free(standing->trees, sandbox->base->tree_count);
-    layer_unmake(head);
 }
 
 /* ---- making one ---- */
@@ -103,7 +36,6 @@ static int parse(struct sandbox *sandbox, item args, struct err *err)
     if (arg_string(args, "dir", &sandbox->dir, err) < 0 || !(sandbox->base = arg_base(args, err))) {
         return -1;
     }
-    sandbox->base->users++;
     return arg_chain(args, "layers", &sandbox->chain, err) < 0 ||
                    arg_string(args, "head", &sandbox->head, err) < 0 ||
                    arg_string(args, "hostname", &sandbox->hostname, err) < 0 ||

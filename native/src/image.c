@@ -156,6 +156,15 @@ void image_add(struct image *image)
     loop_when_idle(IDLE_NOW, build_when_idle);
 }
 
+void image_know_chain(struct image *image, struct base *base, const struct chain *chain)
+{
+    if (!chain_same(&image->chain, chain)) {
+        chain_free(&image->chain);
+        image->chain = chain_copy(chain);
+    }
+    image->base = base;
+}
+
 /* Of a template the kernel keeps page tables and itself; of the rest nothing is shared with anybody. */
 #define PROCESS_BYTES (192ULL << 10)
 
@@ -296,6 +305,7 @@ void image_free(struct image *image)
     free(image->processes);
     free(image->zombies);
     free(image->handles);
+    chain_free(&image->chain);
     free(image->failure);
     free(image->fault);
     free(image);

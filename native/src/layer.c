@@ -61,6 +61,31 @@ static char *copy_string(const char *text)
     return copy;
 }
 
+struct chain chain_copy(const struct chain *chain)
+{
+    const size_t count = chain_length(chain);
+    struct chain copy = {.layers = calloc(count + 1, sizeof *copy.layers)};
+
+    if (!copy.layers) {
+        die("out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        copy.layers[i] = copy_string(chain->layers[i]);
+    }
+    return copy;
+}
+
+bool chain_same(const struct chain *a, const struct chain *b)
+{
+    const size_t count = chain_length(a);
+    size_t same = 0;
+
+    while (chain_length(b) == count && same < count && strcmp(a->layers[same], b->layers[same]) == 0) {
+        same++;
+    }
+    return chain_length(b) == count && same == count;
+}
+
 struct chain chain_push(const struct chain *chain, const char *head)
 {
     size_t count = chain_length(chain);
@@ -123,31 +148,29 @@ int layer_make_tree(int layer, size_t tree)
     return upper < 0 ? -errno : upper;
 }
 
-static int make_tree(int layer, size_t tree, const struct base *base, const struct chain *below)
-{
-    cleanup_fd upper = layer_make_tree(layer, tree);
-
-    if (upper < 0) {
-        return upper;
-    }
-    cleanup_fd top = open_top(base, tree, below);
-    return top < 0 ? top : copy_descriptor_looks(top, upper);
-}
-
-int layer_make(const char *layer, const struct base *base, const struct chain *below, struct err *err)
+int layer_fill(const char *layer, size_t trees)
 {
     cleanup_fd dir = open(layer, OPEN_DIRECTORY);
+    int result = dir < 0 ? -errno : 0;
 
-    if (dir < 0) {
-        return err_system(err, errno, "open layer", "%s", layer);
+    for (size_t tree = 0; result == 0 && tree < trees; tree++) {
+        cleanup_fd upper = layer_make_tree(dir, tree);
+        result = upper < 0 ? upper : 0;
     }
-    for (size_t tree = 0; tree < base->tree_count; tree++) {
-        int result = make_tree(dir, tree, base, below);
-        if (result < 0) {
-            return err_system(err, -result, "make layer", "%s", layer);
-        }
-    }
-    return 0;
+    return result;
+}
+
+static int make_here(const char *layer, size_t trees)
+{
+    return mkdir(layer, 0700) < 0 && errno != EEXIST ? -errno : layer_fill(layer, trees);
+}
+
+int layer_make(const char *layer, struct base *base, const struct chain *below, struct err *err)
+{
+    int result = stock_move(base, layer) ? 0 : make_here(layer, base->tree_count);
+
+    result = result < 0 ? result : layer_copy_roots(layer, base, below);
+    return result < 0 ? err_system(err, -result, "make layer", "%s", layer) : 0;
 }
 
 int layer_copy_roots(const char *layer, const struct base *base, const struct chain *below)

@@ -66,22 +66,30 @@ void loop_rest(unsigned ms)
     rest = now_usec() + ms * 1000ULL;
 }
 
+static enum idle next_idle(void)
+{
+    enum idle idle = IDLE_NOW;
+
+    while (idle < IDLES && !idle_work[idle]) {
+        idle++;
+    }
+    return idle;
+}
+
 /* How many milliseconds to wait for something else; -1: as long as it takes. */
 static int patience(void)
 {
+    const enum idle idle = next_idle();
     const uint64_t now = now_usec();
 
-    if (idle_work[IDLE_NOW]) {
-        return 0;
-    }
-    return !idle_work[IDLE_LATER] ? -1 : rest > now ? (int)((rest - now + 999) / 1000) : 0;
+    return idle == IDLES ? -1 : idle == IDLE_NOW || rest <= now ? 0 : (int)((rest - now + 999) / 1000);
 }
 
 static void work_while_idle(void)
 {
-    const enum idle idle = idle_work[IDLE_NOW] ? IDLE_NOW : IDLE_LATER;
+    const enum idle idle = next_idle();
 
-    if (idle_work[idle] && (idle == IDLE_NOW || rest <= now_usec()) && !idle_work[idle]()) {
+    if (idle < IDLES && (idle == IDLE_NOW || rest <= now_usec()) && !idle_work[idle]()) {
         idle_work[idle] = NULL;
     }
 }

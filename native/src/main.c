@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "base.h"
 #include "cell.h"
 #include "cgroup.h"
 #include "check_images.h"
@@ -181,6 +182,7 @@ static void end_everything(void)
     for (struct sandbox *sandbox = sandboxes; sandbox; sandbox = sandbox->next) {
         sandbox_kill_and_wait(sandbox);
     }
+    bases_end();
     pool_end();
 }
 

@@ -211,6 +211,7 @@ static struct image *load(const char *id, struct view *view, const char *directo
         return NULL;
     }
     if (image) {
+        image_know_chain(image, view->base, &view->chain);
         image_add(image);
     }
     return image;

@@ -66,14 +66,6 @@ static int remove_work(struct job_out *out, void *argument, struct out *ok, stru
     return result < 0 ? err_system(err, -result, "remove directory", "%s", (char *)argument) : 0;
 }
 
-void trees_free(int *trees, size_t count)
-{
-    for (size_t i = 0; trees && i < count; i++) {
-        fd_close(&trees[i]);
-    }
-    free(trees);
-}
-
 void sandbox_free(struct sandbox *sandbox)
 {
     for (struct sandbox **link = &sandboxes; *link; link = &(*link)->next) {
@@ -87,7 +79,6 @@ void sandbox_free(struct sandbox *sandbox)
     }
     if (sandbox->base) {
         trees_free(sandbox->trees, sandbox->base->tree_count);
-        sandbox->base->users--;
     }
     watched_forget(sandbox);
     held_forget(sandbox);

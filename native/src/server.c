@@ -19,7 +19,6 @@ static const struct op ops[] = {
     {"cells.warm", op_cells_warm},
     {"engine.exit", op_engine_exit},
     {"base.open", op_base_open},
-    {"base.close", op_base_close},
     {"sandbox.create", op_sandbox_create},
     {"sandbox.checkpoint", op_sandbox_checkpoint},
     {"sandbox.rollback", op_sandbox_rollback},

@@ -22,7 +22,7 @@ const RESTLESS = ['shell.py', 'zombies.py']
 
 const CAPTURE = stepsOf('checkpoint', 'capture')
 const TEMPLATE = stepsOf('template', 'content')
-const REVIVE = stepsOf('create', 'arrival', 'birth', 'fill', 'revive')
+const REVIVE = stepsOf('standing', 'arrival', 'birth', 'fill', 'revive')
 
 /** As the engine names them. */
 function stepsOf(...files: string[]): string[] {

@@ -1,11 +1,14 @@
 /** Processes of checkpoints that stand ready in cells made ahead of need: nobody sees them, nothing is left of them. */
-import { Sandbox } from 'deltabox'
-import { expect, it } from 'vitest'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { type Checkpoint, Sandbox } from 'deltabox'
+import { describe, expect, it } from 'vitest'
 import { useDaemon } from '../e2e/support/use-daemon.js'
 import { cgroupsOf, Family } from './support/family.js'
 import { Ledger } from './support/ledger.js'
 
-const the = useDaemon()
+/** Layers are put together soon. */
+const the = useDaemon({ DELTABOX_MERGE_DEPTH: '4' })
 
 const own = (family: Family): string[] => cgroupsOf(`spare-${family.firstUid}-`)
 
@@ -104,4 +107,118 @@ it('are as many as were forked, and leave nothing when the engine is killed', as
   await expect.poll(() => family.members(), { timeout: 10_000 }).toEqual([])
   await expect.poll(() => own(family), { timeout: 10_000 }).toEqual([])
   await box.kill({ checkpoints: true })
+})
+
+describe('the files under them', () => {
+  const families = (): string => path.join(the.daemon.dataDir, 'families')
+  const familyOf = (box: Sandbox): string =>
+    path.join(
+      families(),
+      readdirSync(families()).find((name) => existsSync(path.join(families(), name, 'sandboxes', box.id))) ??
+        '',
+    )
+
+  /** A state in which the file says so. */
+  async function state(
+    box: Sandbox,
+    ledger: Ledger,
+    text: string,
+  ): Promise<{ at: Checkpoint; told: string }> {
+    await box.files.write('/srv/file', text)
+    await box.files.remove('/srv/only-here').catch(() => undefined)
+    const told = await ledger.add()
+    return { at: await box.checkpoint(text), told }
+  }
+
+  async function expectAt(box: Sandbox, ledger: Ledger, text: string, told: string): Promise<void> {
+    expect((await box.files.read('/srv/file')).toString()).toBe(text)
+    expect(await ledger.tell()).toBe(told)
+    await box.files.write('/srv/file', 'of nobody')
+    await box.files.write('/srv/only-here', '')
+  }
+
+  /** Until they are put up in time. */
+  async function expectReady(box: Sandbox, { at, told }: Awaited<ReturnType<typeof state>>, ledger: Ledger) {
+    await expect
+      .poll(async () => {
+        const { timings } = await box.rollback(at)
+        expect(await box.files.exists('/srv/only-here')).toBe(false)
+        await expectAt(box, ledger, at.label ?? '', told)
+        return timings.overlay
+      })
+      .toBe(0)
+  }
+
+  it('are put up too, and become the sandbox’s own', async () => {
+    const box = await Sandbox.create({ client: the.client })
+    const ledger = await Ledger.start(box, 0)
+    const first = await state(box, ledger, 'first')
+    const second = await state(box, ledger, 'second')
+    for (let round = 0; round < 3; round++) {
+      await expectReady(box, first, ledger)
+      await expectReady(box, second, ledger)
+    }
+    // What was written above them is kept by the next checkpoint, and no one else's.
+    const third = await state(box, ledger, 'third')
+    await expectReady(box, first, ledger)
+    await expectReady(box, third, ledger)
+    const kids = await third.at.fork(3)
+    for (const kid of kids) await expectAt(kid, await ledger.in(kid), 'third', third.told)
+    for (const kid of kids) {
+      expect((await kid.commands.run(['hostname'])).stdout.trim()).toBe(
+        (await kid.commands.run(['cat', '/etc/hostname'])).stdout.trim(),
+      )
+      await kid.kill()
+    }
+    await box.kill({ checkpoints: true })
+  })
+
+  it('are others once their layers have been put together', async () => {
+    const box = await Sandbox.create({ client: the.client })
+    const ledger = await Ledger.start(box, 0)
+    const states = []
+    for (let i = 0; i < 12; i++) {
+      states.push(await state(box, ledger, `${i}`))
+      const [before] = states.slice(-2)
+      if (before) await expectReady(box, before, ledger)
+      const last = states.at(-1)
+      if (last) await expectReady(box, last, ledger)
+    }
+    for (const one of [...states].reverse()) await expectReady(box, one, ledger)
+    await box.kill({ checkpoints: true })
+  })
+
+  it('are put up when they are wanted where what was ready is gone', async () => {
+    const box = await Sandbox.create({ client: the.client })
+    const ledger = await Ledger.start(box, 0)
+    const first = await state(box, ledger, 'first')
+    await expectReady(box, first, ledger)
+    const ahead = path.join(familyOf(box), 'ahead')
+    await expect.poll(() => readdirSync(ahead).length).toBeGreaterThan(2)
+    for (const name of readdirSync(ahead)) rmSync(path.join(ahead, name), { recursive: true })
+    for (let round = 0; round < 12; round++) {
+      await box.rollback(first.at)
+      await expectAt(box, ledger, 'first', first.told)
+      await box.checkpoint()
+    }
+    await expectReady(box, first, ledger)
+    await box.kill({ checkpoints: true })
+  })
+
+  it('outlive the daemon, and go with the family', async () => {
+    const box = await Sandbox.create({ client: the.client })
+    const ledger = await Ledger.start(box, 0)
+    const first = await state(box, ledger, 'first')
+    await expectReady(box, first, ledger)
+    const family = familyOf(box)
+    await the.daemon.kill()
+    await the.daemon.start()
+    for (let round = 0; round < 3; round++) {
+      await box.rollback(first.at)
+      await expectAt(box, ledger, 'first', first.told)
+    }
+    await expectReady(box, first, ledger)
+    await box.kill({ checkpoints: true })
+    await expect.poll(() => existsSync(family)).toBe(false)
+  })
 })

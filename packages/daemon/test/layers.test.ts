@@ -11,8 +11,11 @@ beforeEach(async () => {
 })
 afterEach(() => the.close())
 
+/** Its directory is there, as the engine would make it. */
 function newHead(parent: string | null, sandbox = 'sb-a'): NewLayer {
-  return the.layers.newHead({ family: FAMILY, sandbox, parent, target: null })
+  const head = the.layers.newHead({ family: FAMILY, sandbox, parent, target: null })
+  mkdirSync(the.layers.directory(head))
+  return head
 }
 
 /** Newest first. */
@@ -39,17 +42,26 @@ async function removed(): Promise<void> {
   while (the.store.layers.inState('doomed').length > 0) await new Promise(setImmediate)
 }
 
-describe('a new head', () => {
+describe('a layer to put others together in', () => {
   it('is an empty directory of root’s and a row', () => {
-    const head = newHead(null)
-    const { mode } = statSync(the.layers.directory(head))
+    const merging = the.layers.newMerging({ family: FAMILY, parent: null })
+    const { mode } = statSync(the.layers.directory(merging))
     expect(mode & 0o777).toBe(0o700)
-    expect(the.store.layers.get(head.id)).toMatchObject({ state: 'head', sandbox: 'sb-a', parent: null })
+    expect(the.store.layers.get(merging.id)).toMatchObject({ state: 'merging', sandbox: null, parent: null })
   })
 
   it('leaves no row where the directory cannot be made', async () => {
-    const orphan = { family: 'nobody', sandbox: 'sb-a', parent: null, target: null }
-    expect(() => the.layers.newHead(orphan)).toThrow('ENOENT')
+    expect(() => the.layers.newMerging({ family: 'nobody', parent: null })).toThrow('ENOENT')
+    expect(known()).toEqual([])
+  })
+})
+
+describe('a new head', () => {
+  it('is a row; its directory is the engine’s to make', async () => {
+    const head = the.layers.newHead({ family: FAMILY, sandbox: 'sb-a', parent: null, target: null })
+    expect(the.store.layers.get(head.id)).toMatchObject({ state: 'head', sandbox: 'sb-a', parent: null })
+    expect(await onDisk()).toEqual([])
+    the.layers.abandon(head)
     expect(known()).toEqual([])
   })
 

@@ -286,15 +286,14 @@ describe('images', () => {
     the.store.transaction(() => {
       let below: string | null = null
       for (let i = 0; i < 1000; i++) {
-        const layer = the.layers.insert({
+        const layer = the.layers.newHead({
           family: FAMILY,
           sandbox: box,
           target: null,
-          state: 'frozen',
           parent: below,
         })
         below = layer.id
-        the.store.layers.setSize(layer.id, 1, 1)
+        the.store.layers.freeze(layer.id, { bytes: 1, files: 1 })
         image(`cp-${i}`, i === 0 ? [] : [`cp-${i - 1}`], { memory: 1, disk: 1 }, { layer: layer.id })
       }
     })

@@ -67,6 +67,8 @@ interface BaseParameters {
   readonly dir: string
   /** Directories whose own directories come and go all the time. */
   readonly busy: readonly string[]
+  /** Where layers are made ahead of need: made by the engine, on the file system of the layers. */
+  readonly ahead?: string
   readonly source: string
   readonly seed: Seed
   readonly volumes: readonly { readonly path: string; readonly source: string }[]
@@ -91,7 +93,7 @@ export interface CreateParameters {
   readonly dir: string
   /** Frozen layers, newest first. */
   readonly layers: readonly string[]
-  /** An empty directory: the layer that will be written to. */
+  /** The layer that will be written to: made by the engine. */
   readonly head: string
   readonly hostname: string
   readonly net: 'none' | 'host'
@@ -202,7 +204,6 @@ interface Operations {
   >
   'engine.exit': Operation<Nothing, Nothing>
   'base.open': Operation<BaseParameters, { timings: Readonly<Record<string, number>> }>
-  'base.close': Operation<{ base: string }, Nothing>
   'sandbox.create': Operation<
     CreateParameters & { image?: string },
     {

@@ -99,6 +99,11 @@ export class Families {
     return [this.#layerStore.allOf(id), path.join(this.directory(id), 'sandboxes')]
   }
 
+  /** Where the engine makes layers ahead of need. */
+  aheadDirectory(id: string): string {
+    return path.join(this.directory(id), 'ahead')
+  }
+
   /** Where the engine keeps what the family's sandboxes start from mounted, in its own mount namespace. */
   baseDirectory(id: string): string {
     return path.join(this.directory(id), 'base')

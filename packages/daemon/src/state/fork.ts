@@ -57,7 +57,7 @@ function insertChildren(state: State, origin: Origin, { count = 1, name }: Fork,
       const id = newSandboxId()
       const own = name === undefined ? null : `${name}-${index + 1}`
       if (own !== null) requireFreeName(state, own)
-      const head = state.layers.insert({ family, sandbox: id, parent: layer, state: 'head', target: null })
+      const head = state.layers.newHead({ family, sandbox: id, parent: layer, target: null })
       state.store.sandboxes.insert({
         ...{ id, name: own, family, head: head.id, checkpoint },
         ...{ parent, forkedFrom: checkpoint, createdAt: Date.now() },
@@ -142,8 +142,7 @@ async function makeLeft(
   return results.find(wasKilled)
 }
 
-async function makeRoom(state: State, family: Family, { id, head }: Child): Promise<void> {
-  state.layers.make(head)
+async function makeRoom(state: State, family: Family, { id }: Child): Promise<void> {
   await mkdir(state.families.sandboxDirectory(family.id, id), { mode: 0o700 })
 }
 

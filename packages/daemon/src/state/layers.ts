@@ -33,15 +33,16 @@ export class Layers {
     return this.#store.layers.chainIds(top).map((id) => this.#disk.directory({ family, id }))
   }
 
-  /** An empty layer for a sandbox to write to. */
+  /** A layer for a sandbox to write to. Its directory is made by the engine. */
   newHead(head: Pick<LayerRow, 'family' | 'parent' | 'target'> & { sandbox: string }): NewLayer {
-    return this.newLayer({ ...head, state: 'head' })
+    return this.#insert({ ...head, state: 'head' })
   }
 
-  newLayer(facts: Omit<NewLayer, 'id'>): NewLayer {
-    const layer = this.insert(facts)
+  /** Empty, for others to be put together in it. */
+  newMerging({ family, parent }: Pick<LayerRow, 'family' | 'parent'>): NewLayer {
+    const layer = this.#insert({ family, parent, state: 'merging', sandbox: null, target: null })
     try {
-      this.make(layer)
+      this.#disk.make(layer)
     } catch (error) {
       this.#store.layers.remove(layer.id)
       throw error
@@ -49,15 +50,10 @@ export class Layers {
     return layer
   }
 
-  /** Without its directory yet. */
-  insert(facts: Omit<NewLayer, 'id'>): NewLayer {
+  #insert(facts: Omit<NewLayer, 'id'>): NewLayer {
     const layer = { id: newLayerId(), ...facts }
     this.#store.layers.insert(layer)
     return layer
-  }
-
-  make(layer: Pick<LayerRow, 'family' | 'id'>): void {
-    this.#disk.make(layer)
   }
 
   /** A head that was not used after all. */

@@ -115,7 +115,7 @@ export class Merges {
     const { store, layers } = this.#state
     const { family = '', parent = null } = run.at(-1) ?? {}
     return store.transaction(() => {
-      const merged = layers.newLayer({ family, parent, state: 'merging', sandbox: null, target: null })
+      const merged = layers.newMerging({ family, parent })
       for (const { id } of run) store.layers.hold(merged.id, id)
       return merged
     })

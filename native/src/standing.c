@@ -1,0 +1,150 @@
+#include "standing.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fault.h"
+#include "fd.h"
+#include "root.h"
+#include "tree.h"
+
+int *trees_mount(const struct base *base, const struct chain *chain, const char *head, struct err *err)
+{
+    int *trees = malloc(base->tree_count * sizeof *trees);
+
+    if (!trees) {
+        die("out of memory");
+    }
+    for (size_t i = 0; i < base->tree_count; i++) {
+        trees[i] = layer_mount(base, i, chain, head, err);
+        if (trees[i] < 0) {
+            trees_free(trees, i);
+            return NULL;
+        }
+    }
+    return trees;
+}
+
+void trees_free(int *trees, size_t count)
+{
+    for (size_t i = 0; trees && i < count; i++) {
+        fd_close(&trees[i]);
+    }
+    free(trees);
+}
+
+/* ---- the root of a cell ---- */
+
+/* The head is there. */
+static int mount_trees(struct standing *standing, const struct chain *chain, const char *head,
+                       struct err *err)
+{
+    const struct base *base = standing->base;
+
+    if (chain_length(chain) > 0 && carry_from_layer(chain->layers[0], head, base->tree_count, err) < 0) {
+        return -1;
+    }
+    standing->trees = trees_mount(base, chain, head, err);
+    return standing->trees ? fault_check("mount overlay", err) : -1;
+}
+
+static int put_up(struct standing *standing, const char *head, const struct cell *cell, struct err *err)
+{
+    if (root_put_up(cell, standing->base, standing->trees, err) < 0 || fault_check("put up root", err) < 0) {
+        return -1;
+    }
+    standing->carried = layer_print(head, standing->base, CARRIED_MAX);
+    return 0;
+}
+
+static void unmount(struct standing *standing)
+{
+    trees_free(standing->trees, standing->base->tree_count);
+    standing->trees = NULL;
+}
+
+int standing_make(struct standing *standing, struct base *base, const struct chain *chain, const char *head,
+                  const struct cell *cell, struct out *timings, struct err *err)
+{
+    uint64_t start = now_usec();
+
+    *standing = (struct standing){.base = base};
+    if (layer_make(head, base, chain, err) < 0 || mount_trees(standing, chain, head, err) < 0) {
+        standing_unmake(standing, head);
+        return -1;
+    }
+    out_key_uint(timings, "overlay", now_usec() - start);
+    start = now_usec();
+    if (put_up(standing, head, cell, err) < 0) {
+        standing_unmake(standing, head);
+        return -1;
+    }
+    out_key_uint(timings, "mounts", now_usec() - start);
+    return 0;
+}
+
+void standing_unmake(struct standing *standing, const char *head)
+{
+    unmount(standing);
+    layer_unmake(head);
+}
+
+/* ---- ahead of need ---- */
+
+static int make_at(struct ready *ready, const struct cell *cell, struct err *err)
+{
+    struct standing *standing = &ready->standing;
+    int result = layer_copy_roots(ready->place, standing->base, &ready->chain);
+
+    if (result < 0) {
+        return err_system(err, -result, "copy roots", "%s", ready->place);
+    }
+    return mount_trees(standing, &ready->chain, ready->place, err) < 0
+               ? -1
+               : put_up(standing, ready->place, cell, err);
+}
+
+void ready_make(struct ready *ready, struct base *base, const struct chain *chain, const struct cell *cell)
+{
+    struct err err = {0};
+    char *place = stock_take(base);
+
+    if (!place) {
+        return;
+    }
+    *ready = (struct ready){.standing.base = base, .chain = chain_copy(chain), .place = place};
+    if (make_at(ready, cell, &err) < 0) {
+        log_line("no files ahead of need: %s: %s %s", err.step, err.message, err.object);
+        ready_end(ready);
+    }
+}
+
+bool ready_take(struct ready *ready, struct standing *standing, const char *head)
+{
+    if (rename(ready->place, head) < 0) {
+        log_line("rename %s to %s: %s", ready->place, head, strerror(errno));
+        return false;
+    }
+    *standing = ready->standing;
+    ready->standing.trees = NULL;
+    chain_free(&ready->chain);
+    free(ready->place);
+    *ready = (struct ready){0};
+    return true;
+}
+
+void ready_end(struct ready *ready)
+{
+    if (!ready->place) {
+        return;
+    }
+    unmount(&ready->standing);
+    int result = tree_remove(AT_FDCWD, ready->place);
+    if (result < 0) {
+        log_line("remove %s: %s", ready->place, strerror(-result));
+    }
+    chain_free(&ready->chain);
+    free(ready->place);
+    *ready = (struct ready){0};
+}
