@@ -50,8 +50,8 @@ it('wants as many again as were used, and no more than there is room for', () =>
 it('makes ready what was just taken, unless that is much, and forgets what is long ago', () => {
   const { family, asked } = familyThatListens()
   const spares = new Spares(log)
-  for (const id of ['a', 'b', 'c', 'd', 'e']) spares.mayBeUsed(family, setup, taken(id))
-  const images = ['e', 'd', 'c', 'b'].map((image) => ({ image, sandbox: 'sb', count: 1 }))
+  for (const id of 'abcdefghi') spares.mayBeUsed(family, setup, taken(id))
+  const images = [...'ihgfedcb'].map((image) => ({ image, sandbox: 'sb', count: 1 }))
   expect(asked.at(-1)).toEqual({ count: 1, images, limits })
   spares.mayBeUsed(family, setup, taken('many', 30))
   spares.mayBeUsed(family, setup, taken(null, 0))

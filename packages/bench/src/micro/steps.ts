@@ -6,10 +6,10 @@ import type { Parameters, Unit } from '../results.js'
 import { CALL, settle, until } from '../suite.js'
 
 /**
- * So many checkpoints ago that nothing stands ready for it: the daemon sees to that for the four states that were used last,
+ * So many checkpoints ago that nothing stands ready for it: the daemon sees to that for the eight states that were used last,
  * and each round uses two.
  */
-const LONG_AGO = 4
+const LONG_AGO = 8
 
 const ANSWER = 'from the call of the SDK until what runs in the sandbox has answered, rightly'
 const FROM = {

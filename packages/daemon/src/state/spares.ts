@@ -12,7 +12,7 @@ import type { FamilySetup } from './family-table.js'
 /** As many as forks take at a time, up to this. */
 const MOST = 64
 /** That somebody went back to last, or may go back to. */
-const MOST_STATES = 4
+const MOST_STATES = 8
 /** A checkpoint with more processes is made ready once it was gone back to, not before. */
 const FEW_PROCESSES = 4
 /** What was not used for so long is given back. */
