@@ -149,10 +149,10 @@ it(`costs after ${CHECKPOINTS} checkpoints in a row what it did at first`, { tim
     // What stands ready for the latest has descriptors, too.
     await expect
       .poll(() => family.spares().length, { interval: 5, timeout: 10_000 })
-      .toBe(checkpoint.processes * Math.min(4, checkpoints.length))
+      .toBe(checkpoint.processes * Math.min(8, checkpoints.length))
     costs.push(costOf(family, checkpoint))
   }
-  const early = costs.slice(5, 35)
+  const early = costs.slice(10, 35)
   const late = costs.slice(-30)
   const of = (list: readonly Cost[], key: keyof Cost): number => median(list.map((cost) => cost[key]))
   const per = (key: keyof Cost): number[] =>
