@@ -471,6 +471,49 @@ describe('removing', () => {
   })
 })
 
+describe('a rollback whose processes come from disk', () => {
+  /** While they are on their way. */
+  async function meanwhile(box: string, to: string, event: () => void): Promise<void> {
+    the.store.images.setOnDisk(to, 4096, [])
+    the.store.images.setState(to, 'ready')
+    the.store.images.setInMemory(to, false, 8192)
+    the.engine.answer('image.load', async () => {
+      event()
+      return { bytes: 8192 }
+    })
+    await rollback(box, to)
+  }
+
+  it('stands on what its layers have been put together to meanwhile', async () => {
+    const box = the.sandbox('sb-a')
+    const { id } = await checkpoint(box)
+    await checkpoint(box)
+    const old = the.store.checkpoints.get(id)?.layer as string
+    const merged = the.layers.newMerging({ family: FAMILY, parent: null })
+    await meanwhile(box, id, () =>
+      the.store.transaction(() => {
+        the.store.layers.setState(merged.id, 'frozen')
+        the.store.layers.moveParents(old, merged.id)
+        the.store.checkpoints.moveLayers(old, merged.id)
+        the.layers.release(old)
+      }),
+    )
+    expect(layersOf(box).slice(1)).toEqual([the.layers.directory(merged)])
+    expect(the.engine.mounted.get(box)).toEqual(layersOf(box))
+  })
+
+  it('fails where it was removed meanwhile', async () => {
+    const box = the.sandbox('sb-a')
+    const { id } = await checkpoint(box)
+    await checkpoint(box)
+    const before = standing(box)
+    await expect(meanwhile(box, id, () => void removeCheckpoint(the.state, id))).rejects.toMatchObject({
+      code: 'checkpoint_not_found',
+    })
+    expect(standing(box)).toEqual(before)
+  })
+})
+
 describe('a head that the engine switched to unnoticed', () => {
   it('of a checkpoint lies on the old one; the checkpoint is not registered', async () => {
     const box = the.sandbox('sb-a')

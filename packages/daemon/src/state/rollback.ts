@@ -63,7 +63,9 @@ interface Stood extends Pick<Ok<'sandbox.rollback'>, 'stopped' | 'revived' | 'ti
 async function standOn(state: State, sandbox: SandboxRow, checkpoint: CheckpointRow): Promise<Stood> {
   const doing = `roll sandbox ${labelOf(sandbox)} back to ${checkpoint.id}`
   return await state.images.use(checkpoint, doing, async (image, source) => {
-    const reply = await standOnFiles(state, sandbox, checkpoint, image, doing)
+    // To bring them in takes a while, in which its layers may have been put together, or it was removed.
+    const now = findCheckpoint(state, checkpoint.id)
+    const reply = await standOnFiles(state, sandbox, now, image, doing)
     return { ...reply, image, source }
   })
 }
