@@ -28,12 +28,12 @@ int layer_open_upper(const char *layer, size_t tree);
 void layer_scatter(const char *directory);
 /* Makes fsN/{upper,work} in the layer's directory; the upper's descriptor, or -errno. */
 int layer_make_tree(int layer, size_t tree);
-/* For so many trees. 0 or -errno. */
+/* That for so many trees. 0 or -errno. */
 int layer_fill(const char *layer, size_t trees);
 /* Its directory, unless that is there, and in it fsN/{upper,work} for every tree. Their roots look like those of the newest layer
  * below. */
 int layer_make(const char *layer, struct base *base, const struct chain *below, struct err *err);
-/* Removes what layer_make made. */
+/* Removes all of that but the directory. */
 void layer_unmake(const char *layer);
 
 /* A tree as a chain shows it: an overlay of the chain over the base, with the head's upper (NULL: read-only).
@@ -56,6 +56,8 @@ bool layer_has_roots_of(const char *layer, const struct base *base, const struct
 
 /* carry.c: puts the files with several names of a chain's newest layer into a new head, before that is mounted. */
 int carry_from_layer(const char *layer, const char *head, size_t tree_count, struct err *err);
+/* Whether there is anything for that. */
+bool carry_has_names(const char *layer, size_t tree_count);
 /* What carry_from_layer goes by is the same for a layer that takes the newest one's place. 0 or -errno. */
 int carry_names(const char *layer, const char *into, size_t tree);
 /* More carried entries than that are not compared: the next checkpoint then takes them for a change. */

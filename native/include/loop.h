@@ -17,7 +17,7 @@ void loop_add(struct source *source, int fd, uint32_t events, void (*ready)(stru
               void *owner);
 void loop_set(struct source *source, uint32_t events);
 void loop_remove(struct source *source); /* harmless on a source that is not in the loop */
-/* Work for when nothing else waits, a piece at a time; true: there is more. All but that for now waits also for what those who
+/* Work for when nothing else waits, a piece at a time, in this order; true: there is more. All but that for now waits also for what those who
  * have just been answered may ask next. */
 enum idle { IDLE_NOW, IDLE_SOON, IDLE_LATER, IDLES };
 void loop_when_idle(enum idle idle, bool (*work)(void));

@@ -1,13 +1,13 @@
-/* Cells made ahead of need, while the engine rests. In some the processes of an image stand already, which shortens the way back
- * to it. */
+/* Cells made ahead of need, while the engine rests. In some the processes of an image stand already, on its files, which shortens
+ * the way back to it. */
 #pragma once
 
 #include "arrival.h"
 
 /* For the image: one in the cgroup of the sandbox that is to go back to it; for one that is to be made, where `sandbox` is NULL,
- * one that brings a cgroup with these limits. Its files are those of the chain, if they are put up already. False when there is none that fits. */
+ * one that brings a cgroup with these limits. False when there is none that fits. */
 bool spare_take(struct arrival *arrival, const struct image *image, const struct sandbox *sandbox,
-                const struct limits *limits, const struct chain *chain);
+                const struct limits *limits);
 /* A cell that is made ahead if there is a fitting one, else a new one. 0 or -1 with err. */
 int cell_take(struct cell **cell, bool host_net, struct err *err);
 

@@ -13,22 +13,24 @@ struct standing {
 int *trees_mount(const struct base *base, const struct chain *chain, const char *head, struct err *err);
 void trees_free(int *trees, size_t count);
 
-/* Makes the head, and the root of the cell. */
-int standing_make(struct standing *standing, struct base *base, const struct chain *chain, const char *head,
-                  const struct cell *cell, struct out *timings, struct err *err);
-/* Undoes standing_make. */
-void standing_unmake(struct standing *standing, const char *head);
-
-/* Made ahead of need: the head gets its place among the layers later. */
-struct ready {
+/* Files that were put up ahead of need: their head gets its place among the layers when they are taken. */
+struct footing {
     struct standing standing;
     struct chain chain;
-    char *place; /* where its head lies; NULL: nothing is ready */
+    char *place; /* where its head lies; NULL: there are none */
 };
 
-/* Leaves the cell as it is, and nothing is ready, where it cannot be had. */
-void ready_make(struct ready *ready, struct base *base, const struct chain *chain, const struct cell *cell);
+/* Leaves the cell as it is, and has none, where they cannot be had, or not for a few moments' work. */
+void footing_make(struct footing *footing, struct base *base, const struct chain *chain,
+                  const struct cell *cell);
 /* Its head becomes `head`. False when that cannot be. */
-bool ready_take(struct ready *ready, struct standing *standing, const char *head);
-/* Once its cell is gone. */
-void ready_end(struct ready *ready);
+bool footing_take(struct footing *footing, struct standing *standing, const char *head);
+/* Once its cell is gone, or stands on others. */
+void footing_end(struct footing *footing);
+
+/* Makes the head, and the root of the cell, which has to stand on the footing so far if that has files. */
+int standing_make(struct standing *standing, struct footing *footing, struct base *base,
+                  const struct chain *chain, const char *head, const struct cell *cell, struct out *timings,
+                  struct err *err);
+/* Undoes standing_make. */
+void standing_unmake(struct standing *standing, const char *head);

@@ -13,8 +13,8 @@ struct stock {
     unsigned first, next; /* the numbers that are the names of those that are there */
 };
 
-/* Whatever is in the directory is an earlier engine's. */
-int stock_open(struct stock *stock, const char *dir, struct err *err);
+/* Whatever is in the directory is an earlier engine's. Where that cannot be had there is none. */
+void stock_open(struct stock *stock, const char *dir);
 void stock_close(struct stock *stock);
 /* One of them, for whoever gives it its place among the layers or removes it. NULL: none is left. */
 char *stock_take(struct base *base);

@@ -77,7 +77,7 @@ void arrival_undo(struct arrival *arrival)
     cell_destroy(arrival->cell);
     free(arrival->cell);
     arrival->cell = NULL;
-    ready_end(&arrival->ready);
+    footing_end(&arrival->footing);
     leave_cgroup(arrival);
 }
 
@@ -99,11 +99,10 @@ static int get_files(struct arrival *arrival, struct standing *standing, const s
 {
     const uint64_t start = now_usec();
 
-    if (!arrival->ready.place) {
-        return standing_make(standing, sandbox->base, chain, head, arrival->cell, timings, err);
-    }
-    if (!ready_take(&arrival->ready, standing, head)) {
-        return err_set(err, ERR_SYSTEM, "what was put up ahead of need is gone");
+    struct footing *footing = &arrival->footing;
+
+    if (!footing->place || !chain_same(&footing->chain, chain) || !footing_take(footing, standing, head)) {
+        return standing_make(standing, footing, sandbox->base, chain, head, arrival->cell, timings, err);
     }
     out_key_uint(timings, "overlay", 0);
     out_key_uint(timings, "mounts", now_usec() - start);
@@ -137,7 +136,7 @@ static int stand_with_spare(struct arrival *arrival, struct standing *standing, 
                             struct out *timings, struct err *err)
 {
     if (sandbox->host_net ||
-        !spare_take(arrival, image, is_made(sandbox) ? sandbox : NULL, &sandbox->limits, chain)) {
+        !spare_take(arrival, image, is_made(sandbox) ? sandbox : NULL, &sandbox->limits)) {
         return -1;
     }
     if (arrival->has_cgroup) {

@@ -332,10 +332,13 @@ static int open_stock(struct base *base, item args, struct err *err)
 {
     cleanup_free char *dir = NULL;
 
-    if (arg_optional_string(args, "ahead", &dir, err) < 0) {
+    if (arg_optional_string(args, "stock", &dir, err) < 0) {
         return -1;
     }
-    return dir ? stock_open(&base->stock, dir, err) : 0;
+    if (dir) {
+        stock_open(&base->stock, dir);
+    }
+    return 0;
 }
 
 static int open_base(struct base *base, struct request *request, struct err *err)

@@ -335,6 +335,18 @@ static int carry_groups_of_tree(const char *layer, const char *head, size_t tree
     return result;
 }
 
+bool carry_has_names(const char *layer, size_t tree_count)
+{
+    size_t tree = 0;
+    int result = -ENOENT;
+
+    for (; tree < tree_count && result == -ENOENT; tree++) {
+        cleanup_fd names = open_group_names(layer, tree, O_RDONLY);
+        result = names < 0 ? -errno : 0;
+    }
+    return result != -ENOENT;
+}
+
 int carry_from_layer(const char *layer, const char *head, size_t tree_count, struct err *err)
 {
     for (size_t tree = 0; tree < tree_count; tree++) {

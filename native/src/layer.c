@@ -61,44 +61,46 @@ static char *copy_string(const char *text)
     return copy;
 }
 
-struct chain chain_copy(const struct chain *chain)
+static struct chain copy_behind(size_t room, const struct chain *chain)
 {
     const size_t count = chain_length(chain);
-    struct chain copy = {.layers = calloc(count + 1, sizeof *copy.layers)};
+    struct chain copy = {.layers = calloc(room + count + 1, sizeof *copy.layers)};
 
     if (!copy.layers) {
         die("out of memory");
     }
     for (size_t i = 0; i < count; i++) {
-        copy.layers[i] = copy_string(chain->layers[i]);
+        copy.layers[room + i] = copy_string(chain->layers[i]);
     }
     return copy;
+}
+
+struct chain chain_copy(const struct chain *chain)
+{
+    return copy_behind(0, chain);
+}
+
+struct chain chain_push(const struct chain *chain, const char *head)
+{
+    struct chain pushed = copy_behind(1, chain);
+
+    pushed.layers[0] = copy_string(head);
+    return pushed;
 }
 
 bool chain_same(const struct chain *a, const struct chain *b)
 {
     const size_t count = chain_length(a);
-    size_t same = 0;
 
-    while (chain_length(b) == count && same < count && strcmp(a->layers[same], b->layers[same]) == 0) {
-        same++;
+    if (chain_length(b) != count) {
+        return false;
     }
-    return chain_length(b) == count && same == count;
-}
-
-struct chain chain_push(const struct chain *chain, const char *head)
-{
-    size_t count = chain_length(chain);
-    struct chain pushed = {.layers = calloc(count + 2, sizeof *pushed.layers)};
-
-    if (!pushed.layers) {
-        die("out of memory");
-    }
-    pushed.layers[0] = copy_string(head);
     for (size_t i = 0; i < count; i++) {
-        pushed.layers[i + 1] = copy_string(chain->layers[i]);
+        if (strcmp(a->layers[i], b->layers[i]) != 0) {
+            return false;
+        }
     }
-    return pushed;
+    return true;
 }
 
 /* ---- on disk ---- */

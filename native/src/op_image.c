@@ -102,31 +102,13 @@ static int make_head(struct view *view, const char *directory, struct err *err)
     static unsigned last;
 
     snprintf(view->head, sizeof view->head, "%s/room-%u-%u", directory, engine.uid_base, ++last);
-    if (mkdir(view->head, 0700) < 0) {
-        const int failure = errno;
-        view->head[0] = '\0';
-        return err_system(err, failure, "make directory", "%s", directory);
-    }
     return layer_make(view->head, view->base, &view->chain, err);
 }
 
 static int view_mount(struct view *view, struct err *err)
 {
-    const size_t count = view->base->tree_count;
-
-    view->trees = malloc(count * sizeof *view->trees);
-    if (!view->trees) {
-        die("out of memory");
-    }
-    for (size_t i = 0; i < count; i++) {
-        view->trees[i] = layer_mount(view->base, i, &view->chain, view->head[0] ? view->head : NULL, err);
-        if (view->trees[i] < 0) {
-            trees_free(view->trees, i);
-            view->trees = NULL;
-            return -1;
-        }
-    }
-    return 0;
+    view->trees = trees_mount(view->base, &view->chain, view->head[0] ? view->head : NULL, err);
+    return view->trees ? 0 : -1;
 }
 
 static void view_free(struct view *view)

@@ -14,7 +14,7 @@
 struct spare {
     struct arrival arrival;
     struct sandbox *sandbox; /* in whose cgroup it is; NULL: in its own, or that of nobody */
-    bool has_files;          /* as far as they can be had */
+    bool files_tried;        /* to put up ahead */
     struct spare *next;
 };
 
@@ -156,20 +156,12 @@ static int make(const struct wish *wish, struct err *err)
     return 0;
 }
 
-/* Layers may have been put together since. */
-static bool stands_on(const struct spare *spare, const struct chain *chain)
-{
-    const struct ready *ready = &spare->arrival.ready;
-
-    return !ready->place || chain_same(&ready->chain, chain);
-}
-
 /* Processes first, files later: nobody is to wait for both. */
 static struct spare *next_without_files(void)
 {
     struct spare *spare = spares;
 
-    while (spare && (spare->has_files || !spare->arrival.revival.image)) {
+    while (spare && (spare->files_tried || !spare->arrival.revival.image)) {
         spare = spare->next;
     }
     return spare;
@@ -179,19 +171,12 @@ static void put_up_files(struct spare *spare)
 {
     const struct image *image = spare->arrival.revival.image;
 
-    spare->has_files = true;
-    if (chain_length(&image->chain) > 0) {
-        ready_make(&spare->arrival.ready, image->base, &image->chain, spare->arrival.cell);
-    }
+    spare->files_tried = true;
+    footing_make(&spare->arrival.footing, image->base, &image->chain, spare->arrival.cell);
 }
 
 static bool is_wanted(const struct spare *spare)
 {
-    const struct image *image = spare->arrival.revival.image;
-
-    if (image && !stands_on(spare, &image->chain)) {
-        return false;
-    }
     for (size_t i = 0; i < wish_count; i++) {
         const struct wish *wish = &wishes[i];
         if (is_for(spare, wish->image, wish->sandbox)) {
@@ -254,10 +239,10 @@ static bool work(void)
 
 /* ---- taking ---- */
 
-static struct spare **find(const char *image, const char *sandbox, const struct chain *chain)
+static struct spare **find(const char *image, const char *sandbox)
 {
     for (struct spare **link = &spares; *link; link = &(*link)->next) {
-        if (is_for(*link, image, sandbox) && stands_on(*link, chain) && arrival_lives(&(*link)->arrival)) {
+        if (is_for(*link, image, sandbox) && arrival_lives(&(*link)->arrival)) {
             return link;
         }
     }
@@ -280,10 +265,10 @@ static bool same_limits(const struct limits *a, const struct limits *b)
 }
 
 bool spare_take(struct arrival *arrival, const struct image *image, const struct sandbox *sandbox,
-                const struct limits *wanted, const struct chain *chain)
+                const struct limits *wanted)
 {
     /* a step that is made to fail is to be among those that are taken now */
-    struct spare **link = fault_asked() ? NULL : find(image->id, sandbox ? sandbox->id : "", chain);
+    struct spare **link = fault_asked() ? NULL : find(image->id, sandbox ? sandbox->id : "");
 
     if (!link || (!sandbox && !same_limits(&(*link)->arrival.limits, wanted))) {
         return false;
@@ -295,7 +280,7 @@ bool spare_take(struct arrival *arrival, const struct image *image, const struct
 
 int cell_take(struct cell **cell, bool host_net, struct err *err)
 {
-    struct spare **link = host_net ? NULL : find("", "", NULL);
+    struct spare **link = host_net ? NULL : find("", "");
     struct arrival arrival;
 
     if (!link) {

@@ -58,14 +58,30 @@ static int put_up(struct standing *standing, const char *head, const struct cell
     return 0;
 }
 
+/* The layers of the footing have been put together since, or somebody has removed its head. */
+static int put_up_instead(struct standing *standing, struct footing *footing, const char *head,
+                          const struct cell *cell, struct err *err)
+{
+    const int *before = footing->standing.trees;
+
+    if (root_switch(cell, standing->base, before, standing->trees, err) < 0 ||
+        root_drop(cell, standing->base, before, err) < 0) {
+        return -1;
+    }
+    footing_end(footing);
+    standing->carried = layer_print(head, standing->base, CARRIED_MAX);
+    return 0;
+}
+
 static void unmount(struct standing *standing)
 {
     trees_free(standing->trees, standing->base->tree_count);
     standing->trees = NULL;
 }
 
-int standing_make(struct standing *standing, struct base *base, const struct chain *chain, const char *head,
-                  const struct cell *cell, struct out *timings, struct err *err)
+int standing_make(struct standing *standing, struct footing *footing, struct base *base,
+                  const struct chain *chain, const char *head, const struct cell *cell, struct out *timings,
+                  struct err *err)
 {
     uint64_t start = now_usec();
 
@@ -76,7 +92,8 @@ int standing_make(struct standing *standing, struct base *base, const struct cha
     }
     out_key_uint(timings, "overlay", now_usec() - start);
     start = now_usec();
-    if (put_up(standing, head, cell, err) < 0) {
+    if ((footing->place ? put_up_instead(standing, footing, head, cell, err)
+                        : put_up(standing, head, cell, err)) < 0) {
         standing_unmake(standing, head);
         return -1;
     }
@@ -92,59 +109,62 @@ void standing_unmake(struct standing *standing, const char *head)
 
 /* ---- ahead of need ---- */
 
-static int make_at(struct ready *ready, const struct cell *cell, struct err *err)
+static int make_at(struct footing *footing, const struct cell *cell, struct err *err)
 {
-    struct standing *standing = &ready->standing;
-    int result = layer_copy_roots(ready->place, standing->base, &ready->chain);
+    struct standing *standing = &footing->standing;
+    int result = layer_copy_roots(footing->place, standing->base, &footing->chain);
 
     if (result < 0) {
-        return err_system(err, -result, "copy roots", "%s", ready->place);
+        return err_system(err, -result, "copy roots", "%s", footing->place);
     }
-    return mount_trees(standing, &ready->chain, ready->place, err) < 0
+    return mount_trees(standing, &footing->chain, footing->place, err) < 0
                ? -1
-               : put_up(standing, ready->place, cell, err);
+               : put_up(standing, footing->place, cell, err);
 }
 
-void ready_make(struct ready *ready, struct base *base, const struct chain *chain, const struct cell *cell)
+void footing_make(struct footing *footing, struct base *base, const struct chain *chain,
+                  const struct cell *cell)
 {
     struct err err = {0};
-    char *place = stock_take(base);
+    /* The content of files with several names is copied: that is not for files nobody may ever want. */
+    const bool is_much = chain_length(chain) == 0 || carry_has_names(chain->layers[0], base->tree_count);
+    char *place = is_much ? NULL : stock_take(base);
 
     if (!place) {
         return;
     }
-    *ready = (struct ready){.standing.base = base, .chain = chain_copy(chain), .place = place};
-    if (make_at(ready, cell, &err) < 0) {
+    *footing = (struct footing){.standing.base = base, .chain = chain_copy(chain), .place = place};
+    if (make_at(footing, cell, &err) < 0) {
         log_line("no files ahead of need: %s: %s %s", err.step, err.message, err.object);
-        ready_end(ready);
+        footing_end(footing);
     }
 }
 
-bool ready_take(struct ready *ready, struct standing *standing, const char *head)
+bool footing_take(struct footing *footing, struct standing *standing, const char *head)
 {
-    if (rename(ready->place, head) < 0) {
-        log_line("rename %s to %s: %s", ready->place, head, strerror(errno));
+    if (rename(footing->place, head) < 0) {
+        log_line("rename %s to %s: %s", footing->place, head, strerror(errno));
         return false;
     }
-    *standing = ready->standing;
-    ready->standing.trees = NULL;
-    chain_free(&ready->chain);
-    free(ready->place);
-    *ready = (struct ready){0};
+    *standing = footing->standing;
+    footing->standing.trees = NULL;
+    chain_free(&footing->chain);
+    free(footing->place);
+    *footing = (struct footing){0};
     return true;
 }
 
-void ready_end(struct ready *ready)
+void footing_end(struct footing *footing)
 {
-    if (!ready->place) {
+    if (!footing->place) {
         return;
     }
-    unmount(&ready->standing);
-    int result = tree_remove(AT_FDCWD, ready->place);
+    unmount(&footing->standing);
+    int result = tree_remove(AT_FDCWD, footing->place);
     if (result < 0) {
-        log_line("remove %s: %s", ready->place, strerror(-result));
+        log_line("remove %s: %s", footing->place, strerror(-result));
     }
-    chain_free(&ready->chain);
-    free(ready->place);
-    *ready = (struct ready){0};
+    chain_free(&footing->chain);
+    free(footing->place);
+    *footing = (struct footing){0};
 }

@@ -56,12 +56,13 @@ static bool make_some(void)
 
 /* ---- opening and closing ---- */
 
-int stock_open(struct stock *stock, const char *dir, struct err *err)
+void stock_open(struct stock *stock, const char *dir)
 {
     int result = tree_remove(AT_FDCWD, dir);
 
     if (result < 0 || mkdir(dir, 0700) < 0) {
-        return err_system(err, result < 0 ? -result : errno, "make directory", "%s", dir);
+        log_line("no layers ahead of need: make %s: %s", dir, strerror(result < 0 ? -result : errno));
+        return;
     }
     layer_scatter(dir);
     *stock = (struct stock){.dir = strdup(dir)};
@@ -69,7 +70,6 @@ int stock_open(struct stock *stock, const char *dir, struct err *err)
         die("out of memory");
     }
     loop_when_idle(IDLE_SOON, make_some);
-    return 0;
 }
 
 void stock_close(struct stock *stock)

@@ -1,5 +1,6 @@
 /** Processes of checkpoints that stand ready in cells made ahead of need: nobody sees them, nothing is left of them. */
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
@@ -118,12 +119,13 @@ describe('the files under them', () => {
         '',
     )
 
+  interface State {
+    readonly at: Checkpoint
+    readonly told: string
+  }
+
   /** A state in which the file says so. */
-  async function state(
-    box: Sandbox,
-    ledger: Ledger,
-    text: string,
-  ): Promise<{ at: Checkpoint; told: string }> {
+  async function state(box: Sandbox, ledger: Ledger, text: string): Promise<State> {
     await box.files.write('/srv/file', text)
     await box.files.remove('/srv/only-here').catch(() => undefined)
     const told = await ledger.add()
@@ -137,20 +139,23 @@ describe('the files under them', () => {
     await box.files.write('/srv/only-here', '')
   }
 
+  async function back(box: Sandbox, { at, told }: State, ledger: Ledger): Promise<Record<string, number>> {
+    const { timings } = await box.rollback(at)
+    expect(await box.files.exists('/srv/only-here')).toBe(false)
+    await expectAt(box, ledger, at.label ?? '', told)
+    return timings
+  }
+
   /** Until they are put up in time. */
-  async function expectReady(box: Sandbox, { at, told }: Awaited<ReturnType<typeof state>>, ledger: Ledger) {
-    await expect
-      .poll(async () => {
-        const { timings } = await box.rollback(at)
-        expect(await box.files.exists('/srv/only-here')).toBe(false)
-        await expectAt(box, ledger, at.label ?? '', told)
-        return timings.overlay
-      })
-      .toBe(0)
+  async function expectReady(box: Sandbox, state: State, ledger: Ledger): Promise<void> {
+    await expect.poll(async () => (await back(box, state, ledger)).overlay).toBe(0)
   }
 
   it('are put up too, and become the sandbox’s own', async () => {
-    const box = await Sandbox.create({ client: the.client })
+    const workspace = path.join(the.daemon.directory, 'workspace')
+    mkdirSync(workspace)
+    writeFileSync(path.join(workspace, 'file'), 'of the host')
+    const box = await Sandbox.create({ client: the.client, workspace })
     const ledger = await Ledger.start(box, 0)
     const first = await state(box, ledger, 'first')
     const second = await state(box, ledger, 'second')
@@ -162,6 +167,12 @@ describe('the files under them', () => {
     const third = await state(box, ledger, 'third')
     await expectReady(box, first, ledger)
     await expectReady(box, third, ledger)
+    await box.files.write(path.join(workspace, 'file'), 'fourth')
+    const fourth = await state(box, ledger, 'fourth')
+    await expectReady(box, third, ledger)
+    expect((await box.files.read(path.join(workspace, 'file'))).toString()).toBe('of the host')
+    await expectReady(box, fourth, ledger)
+    expect((await box.files.read(path.join(workspace, 'file'))).toString()).toBe('fourth')
     const kids = await third.at.fork(3)
     for (const kid of kids) await expectAt(kid, await ledger.in(kid), 'third', third.told)
     for (const kid of kids) {
@@ -176,15 +187,40 @@ describe('the files under them', () => {
   it('are others once their layers have been put together', async () => {
     const box = await Sandbox.create({ client: the.client })
     const ledger = await Ledger.start(box, 0)
-    const states = []
+    const family = new Family(the.daemon, box.id)
+    const states: State[] = []
+    let others = 0
     for (let i = 0; i < 12; i++) {
-      states.push(await state(box, ledger, `${i}`))
-      const [before] = states.slice(-2)
-      if (before) await expectReady(box, before, ledger)
-      const last = states.at(-1)
-      if (last) await expectReady(box, last, ledger)
+      const last = await state(box, ledger, `${i}`)
+      states.push(last)
+      await expectReady(box, last, ledger)
+      await expectStanding(family, last.at.processes * Math.min(8, states.length))
+      for (const one of states.slice(-6)) {
+        const { fork = 1, overlay = 0 } = await back(box, one, ledger)
+        if (fork === 0 && overlay > 0) others += 1
+      }
     }
+    expect(others).toBeGreaterThan(0)
     for (const one of [...states].reverse()) await expectReady(box, one, ledger)
+    await box.kill({ checkpoints: true })
+  })
+
+  it('wait until they are wanted where files have several names, whose content each head has a copy of', async () => {
+    const box = await Sandbox.create({ client: the.client })
+    const ledger = await Ledger.start(box, 0)
+    await box.commands.run('head -c 4M /dev/urandom > /srv/one; ln /srv/one /srv/two')
+    const sum = async (): Promise<string> =>
+      (await box.commands.run(['md5sum', '/srv/one', '/srv/two'])).stdout
+    const first = await state(box, ledger, 'first')
+    const before = await sum()
+    for (let round = 0; round < 3; round++) {
+      await expect.poll(async () => (await back(box, first, ledger)).fork).toBe(0)
+      expect((await back(box, first, ledger)).overlay).toBeGreaterThan(0)
+      expect(await sum()).toBe(before)
+      expect((await box.commands.run(['stat', '-c', '%h', '/srv/one'])).stdout.trim()).toBe('2')
+    }
+    const { stdout } = spawnSync('du', ['-sm', path.join(familyOf(box), 'stock')], { encoding: 'utf8' })
+    expect(Number.parseInt(stdout, 10)).toBeLessThan(2)
     await box.kill({ checkpoints: true })
   })
 
@@ -193,9 +229,9 @@ describe('the files under them', () => {
     const ledger = await Ledger.start(box, 0)
     const first = await state(box, ledger, 'first')
     await expectReady(box, first, ledger)
-    const ahead = path.join(familyOf(box), 'ahead')
-    await expect.poll(() => readdirSync(ahead).length).toBeGreaterThan(2)
-    for (const name of readdirSync(ahead)) rmSync(path.join(ahead, name), { recursive: true })
+    const stock = path.join(familyOf(box), 'stock')
+    await expect.poll(() => readdirSync(stock).length).toBeGreaterThan(2)
+    for (const name of readdirSync(stock)) rmSync(path.join(stock, name), { recursive: true })
     for (let round = 0; round < 12; round++) {
       await box.rollback(first.at)
       await expectAt(box, ledger, 'first', first.told)

@@ -68,7 +68,7 @@ interface BaseParameters {
   /** Directories whose own directories come and go all the time. */
   readonly busy: readonly string[]
   /** Where layers are made ahead of need: made by the engine, on the file system of the layers. */
-  readonly ahead?: string
+  readonly stock: string
   readonly source: string
   readonly seed: Seed
   readonly volumes: readonly { readonly path: string; readonly source: string }[]
@@ -193,7 +193,7 @@ interface AtPath extends InSandbox {
 
 interface Operations {
   hello: Operation<{ version: number }, Hello>
-  /** From now on so many are made ahead of need: cells alone, and those in which an image's processes stand. */
+  /** From now on so many are made ahead of need: cells alone, and those in which an image's processes stand, on its files. */
   'cells.warm': Operation<
     {
       count: number

@@ -43,7 +43,7 @@ async function open(
       base: family.id,
       dir: state.families.baseDirectory(family.id),
       busy: state.families.busyDirectories(family.id),
-      ahead: state.families.aheadDirectory(family.id),
+      stock: state.families.stockDirectory(family.id),
       source,
       seed: plan ?? (await planBase(state, setup)),
       volumes: workspace === null ? [] : [{ path: workspace, source: workspace }],

@@ -100,8 +100,8 @@ export class Families {
   }
 
   /** Where the engine makes layers ahead of need. */
-  aheadDirectory(id: string): string {
-    return path.join(this.directory(id), 'ahead')
+  stockDirectory(id: string): string {
+    return path.join(this.directory(id), 'stock')
   }
 
   /** Where the engine keeps what the family's sandboxes start from mounted, in its own mount namespace. */
@@ -296,6 +296,7 @@ export class Families {
     this.#store.families.setProcess(row.id, undefined)
     this.#store.images.forgetMemory(row.id)
     await rm(this.socket(row.id), { force: true })
+    await removeTree(this.stockDirectory(row.id))
     await rmdir(this.baseDirectory(row.id)).catch((error) => {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
     })

@@ -1,5 +1,5 @@
 /**
- * Rollbacks and forks need new cells, and in them the processes of a checkpoint. While nothing is asked of an engine it
+ * Rollbacks and forks need new cells, and in them the processes of a checkpoint and its files. While nothing is asked of an engine it
  * makes some ahead of the next: here is decided how many, and of which checkpoints.
  */
 import type { Logger } from 'pino'
