@@ -9,12 +9,11 @@
 #define SPARES_MAX 64
 #define IMAGES_MAX 8
 /* Between two of them: somebody may ask for something. */
-#define PAUSE_MS 2
+#define PAUSE_MS 1
 
 struct spare {
     struct arrival arrival;
     struct sandbox *sandbox; /* in whose cgroup it is; NULL: in its own, or that of nobody */
-    bool files_tried;        /* to put up ahead */
     struct spare *next;
 };
 
@@ -136,7 +135,11 @@ static int make_family(struct spare *spare, const struct image *image, struct sa
     } else if (make_cgroup(arrival, err) < 0) {
         return -1;
     }
-    return arrival_begin(arrival, image, false, sandbox ? &sandbox->cgroup : NULL, err);
+    if (arrival_begin(arrival, image, false, sandbox ? &sandbox->cgroup : NULL, err) < 0) {
+        return -1;
+    }
+    footing_make(&arrival->footing, image->base, &image->chain, arrival->cell);
+    return 0;
 }
 
 static int make(const struct wish *wish, struct err *err)
@@ -154,25 +157,6 @@ static int make(const struct wish *wish, struct err *err)
     spare->next = spares;
     spares = spare;
     return 0;
-}
-
-/* Processes first, files later: nobody is to wait for both. */
-static struct spare *next_without_files(void)
-{
-    struct spare *spare = spares;
-
-    while (spare && (spare->files_tried || !spare->arrival.revival.image)) {
-        spare = spare->next;
-    }
-    return spare;
-}
-
-static void put_up_files(struct spare *spare)
-{
-    const struct image *image = spare->arrival.revival.image;
-
-    spare->files_tried = true;
-    footing_make(&spare->arrival.footing, image->base, &image->chain, spare->arrival.cell);
 }
 
 static bool is_wanted(const struct spare *spare)
@@ -208,7 +192,7 @@ static const struct wish *next_wish(void)
     return NULL;
 }
 
-/* One is made, or gets its files, or one that is not wanted ends. */
+/* One is made, or one that is not wanted ends. */
 static bool work(void)
 {
     struct err err = {0};
@@ -222,11 +206,6 @@ static bool work(void)
             let_go(link);
             return true;
         }
-    }
-    struct spare *bare = next_without_files();
-    if (bare) {
-        put_up_files(bare);
-        return true;
     }
     const struct wish *wish = next_wish();
     if (wish && make(wish, &err) < 0) {

@@ -89,16 +89,16 @@ char *stock_take(struct base *base)
 {
     struct stock *stock = &base->stock;
 
-    if (!stock->dir) {
+    if (!stock->dir || (stock->first == stock->next && make(base) < 0)) {
         return NULL;
     }
     loop_when_idle(IDLE_SOON, make_some);
-    return stock->first < stock->next ? name_of(stock, stock->first++) : NULL;
+    return name_of(stock, stock->first++);
 }
 
 bool stock_move(struct base *base, const char *layer)
 {
-    cleanup_free char *place = stock_take(base);
+    cleanup_free char *place = base->stock.first < base->stock.next ? stock_take(base) : NULL;
 
     if (!place || rename(place, layer) == 0) {
         return place != NULL;

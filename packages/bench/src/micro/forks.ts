@@ -17,14 +17,15 @@ const CALL =
 const FIRST = 'nobody has forked that checkpoint before'
 const AGAIN =
   'as many were forked of that checkpoint before and have ended, and as many were made ready since'
+/** In which the last ones are taken away, and one is made ready. */
+const REST_FOR_EACH_MS = 15
+const REST_MS = 60
 
 export interface ForkOptions {
   readonly group: string
   readonly parameters: Parameters
   /** Of the worker in the sandbox they are forked from. */
   readonly handle: CommandHandle
-  /** In which as many are made ready again: some milliseconds for each. */
-  readonly restMs: number
   /** What is done in each of them before the worker is asked. */
   readonly before?: (kid: Sandbox) => Promise<unknown>
 }
@@ -51,7 +52,7 @@ export class Forks {
 
   /** After `first`. */
   async untilAnswered({ checkpoint, answer }: State, count: number): Promise<void> {
-    await settle(this.#options.restMs)
+    await settle(REST_MS + REST_FOR_EACH_MS * count)
     const timer = `from the call of the SDK until the worker in each child has answered, rightly; ${AGAIN}`
     let kids: readonly Sandbox[] = []
     await this.#samples(`fork-${count}-answered`, timer).time(async () => {
@@ -69,7 +70,7 @@ export class Forks {
   async #fork(samples: Samples, { checkpoint, answer }: State, count: number): Promise<void> {
     const { Client, Sandbox } = this.#sdk
     const path = `/v1/checkpoints/${checkpoint.id}/fork`
-    await settle(this.#options.restMs)
+    await settle(REST_MS + REST_FOR_EACH_MS * count)
     const started = performance.now()
     try {
       const { sandboxes, timings } = await Client.default().json<Forked>({

@@ -33,7 +33,7 @@ async function measure(sdk: Sdk, host: Host, megabytes: number, { size, record }
   const key = { group: GROUP, parameters: { megabytes } }
   const subject = { box, change: () => worker.ask('turn'), answer: () => worker.ask('turns') }
   const steps = new Steps(record, { ...key, subject })
-  const forks = new Forks(sdk, record, { ...key, handle, restMs: 60 })
+  const forks = new Forks(sdk, record, { ...key, handle })
   const bare = { ...key, system: 'bare', operation: 'fork', unit: 'ms', timer: limitTimers.fork } as const
   await steps.begin()
   await inTurns(size === 'full' ? 25 : 3, [

@@ -35,7 +35,7 @@ async function measureWorker(sdk: Sdk, host: Host, bench: Bench): Promise<void> 
   await steps.begin()
   const exec = execFirst(record, GROUP, 'rollback')
   say('checkpoints and rollbacks')
-  await inTurns(size === 'full' ? 120 : 5, [
+  await inTurns(size === 'full' ? 100 : 5, [
     ...(await limits(host, one, record)),
     () => steps.checkpoint(),
     () => steps.nextCheckpoint(),
@@ -83,7 +83,6 @@ async function measureForks(sdk: Sdk, one: Twins, steps: Steps, { size, record }
     group: GROUP,
     parameters: {},
     handle: one.handle,
-    restMs: isFull ? 500 : 200,
     before: execFirst(record, GROUP, 'fork'),
   })
   await inTurns(
