@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { useDaemon } from '../e2e/support/use-daemon.js'
 import { Victim } from './support/victim.js'
 
-const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)
+const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 3)
 const CHECKPOINTS = 12
 
 const byDefault = useDaemon()

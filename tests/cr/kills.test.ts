@@ -10,7 +10,7 @@ import { random } from './support/random.js'
 
 const the = useDaemon()
 
-const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 4)
+const ROUNDS = Number(process.env.DELTABOX_TEST_ROUNDS ?? 3)
 const LONGEST_MS = 40
 
 afterEach(async () => {

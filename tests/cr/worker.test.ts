@@ -10,7 +10,7 @@ import { useDaemon } from '../e2e/support/use-daemon.js'
 import { random } from './support/random.js'
 
 /** In earnest: 500. */
-const JUMPS = Number(process.env.DELTABOX_TEST_JUMPS ?? 60)
+const JUMPS = Number(process.env.DELTABOX_TEST_JUMPS ?? 40)
 const SEED = Number(process.env.DELTABOX_TEST_SEED ?? 1)
 /** What `scripts/fetch-source.sh` has fetched; else the Python modules that this machine has. */
 const REPOSITORY = process.env.DELTABOX_TEST_REPOSITORY ?? '/usr/lib/python3'
