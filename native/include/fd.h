@@ -26,6 +26,15 @@ static inline void fd_close(int *fd)
     *fd = -1;
 }
 
+/* With the list. */
+static inline void fds_close(int *fds, size_t count)
+{
+    for (size_t i = 0; fds && i < count; i++) {
+        fd_close(&fds[i]);
+    }
+    free(fds);
+}
+
 static inline int fd_steal(int *fd)
 {
     int out = *fd;

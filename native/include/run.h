@@ -45,7 +45,6 @@ struct place run_root(const struct run *run);
 /* Opens the raw directories: place->count descriptors (-1 for one that has vanished), to be closed with fds_close.
  * NULL with errno. */
 int *place_open(const struct run *run, const struct place *place);
-void fds_close(int *fds, size_t count);
 /* What the run shows as `name` in the directory `parent`, opened as `fds`. 0 or -errno; the caller frees `found` by
  * place_free(&found->place). */
 int run_look_up(const struct run *run, const struct place *parent, const int *fds, const char *name,

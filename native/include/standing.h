@@ -11,7 +11,6 @@ struct standing {
 };
 
 int *trees_mount(const struct base *base, const struct chain *chain, const char *head, struct err *err);
-void trees_free(int *trees, size_t count);
 
 /* Files that were put up ahead of need: their head gets its place among the layers when they are taken. */
 struct footing {

@@ -58,7 +58,7 @@ static int mount_trees(struct checkpoint *this, struct err *err)
 
 static void unmount_trees(struct checkpoint *this)
 {
-    trees_free(this->trees, this->sandbox->base->tree_count);
+    fds_close(this->trees, this->sandbox->base->tree_count);
     this->trees = NULL;
 }
 
@@ -347,7 +347,7 @@ static void commit(struct checkpoint *this)
     forget_ahead(this);
     held_release(&this->move, this->trees[0]);
     move_forget(&this->move);
-    trees_free(sandbox->trees, sandbox->base->tree_count);
+    fds_close(sandbox->trees, sandbox->base->tree_count);
     sandbox->trees = this->trees;
     free(sandbox->head);
     sandbox->head = this->head;

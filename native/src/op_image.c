@@ -114,7 +114,7 @@ static int view_mount(struct view *view, struct err *err)
 static void view_free(struct view *view)
 {
     if (view->trees) {
-        trees_free(view->trees, view->base->tree_count);
+        fds_close(view->trees, view->base->tree_count);
     }
     if (view->head[0]) {
         layer_unmake(view->head);

@@ -50,7 +50,7 @@ void rollback_progress(struct sandbox *sandbox)
     tell(sandbox);
     cell_release(old);
     free(old);
-    trees_free(sandbox->rollback.trees, sandbox->base->tree_count);
+    fds_close(sandbox->rollback.trees, sandbox->base->tree_count);
     sandbox->rollback.trees = NULL;
     lineages_forget(&sandbox->rollback.lineages);
     sandbox_maybe_gone(sandbox);

@@ -320,14 +320,6 @@ int *place_open(const struct run *run, const struct place *place)
     return fds;
 }
 
-void fds_close(int *fds, size_t count)
-{
-    for (size_t i = 0; fds && i < count; i++) {
-        fd_close(&fds[i]);
-    }
-    free(fds);
-}
-
 void place_free(struct place *place)
 {
     for (size_t i = 0; i < place->count; i++) {

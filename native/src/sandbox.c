@@ -78,7 +78,7 @@ void sandbox_free(struct sandbox *sandbox)
         process_free(sandbox->processes);
     }
     if (sandbox->base) {
-        trees_free(sandbox->trees, sandbox->base->tree_count);
+        fds_close(sandbox->trees, sandbox->base->tree_count);
     }
     watched_forget(sandbox);
     held_forget(sandbox);

@@ -19,19 +19,11 @@ int *trees_mount(const struct base *base, const struct chain *chain, const char 
     for (size_t i = 0; i < base->tree_count; i++) {
         trees[i] = layer_mount(base, i, chain, head, err);
         if (trees[i] < 0) {
-            trees_free(trees, i);
+            fds_close(trees, i);
             return NULL;
         }
     }
     return trees;
-}
-
-void trees_free(int *trees, size_t count)
-{
-    for (size_t i = 0; trees && i < count; i++) {
-        fd_close(&trees[i]);
-    }
-    free(trees);
 }
 
 /* ---- the root of a cell ---- */
@@ -75,7 +67,7 @@ static int put_up_instead(struct standing *standing, struct footing *footing, co
 
 static void unmount(struct standing *standing)
 {
-    trees_free(standing->trees, standing->base->tree_count);
+    fds_close(standing->trees, standing->base->tree_count);
     standing->trees = NULL;
 }
 

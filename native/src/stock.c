@@ -25,6 +25,11 @@ static char *name_of(const struct stock *stock, unsigned number)
     return name;
 }
 
+static bool is_empty(const struct stock *stock)
+{
+    return stock->first == stock->next;
+}
+
 /* ---- making ---- */
 
 static int make(struct base *base)
@@ -89,7 +94,7 @@ char *stock_take(struct base *base)
 {
     struct stock *stock = &base->stock;
 
-    if (!stock->dir || (stock->first == stock->next && make(base) < 0)) {
+    if (!stock->dir || (is_empty(stock) && make(base) < 0)) {
         return NULL;
     }
     loop_when_idle(IDLE_SOON, make_some);
@@ -98,7 +103,7 @@ char *stock_take(struct base *base)
 
 bool stock_move(struct base *base, const char *layer)
 {
-    cleanup_free char *place = base->stock.first < base->stock.next ? stock_take(base) : NULL;
+    cleanup_free char *place = is_empty(&base->stock) ? NULL : stock_take(base);
 
     if (!place || rename(place, layer) == 0) {
         return place != NULL;

@@ -111,14 +111,6 @@ it('are as many as were forked, and leave nothing when the engine is killed', as
 })
 
 describe('the files under them', () => {
-  const families = (): string => path.join(the.daemon.dataDir, 'families')
-  const familyOf = (box: Sandbox): string =>
-    path.join(
-      families(),
-      readdirSync(families()).find((name) => existsSync(path.join(families(), name, 'sandboxes', box.id))) ??
-        '',
-    )
-
   interface State {
     readonly at: Checkpoint
     readonly told: string
@@ -149,6 +141,14 @@ describe('the files under them', () => {
   /** Until they are put up in time. */
   async function expectReady(box: Sandbox, state: State, ledger: Ledger): Promise<void> {
     await expect.poll(async () => (await back(box, state, ledger)).overlay).toBe(0)
+  }
+
+  async function ready(): Promise<{ box: Sandbox; ledger: Ledger; first: State }> {
+    const box = await Sandbox.create({ client: the.client })
+    const ledger = await Ledger.start(box, 0)
+    const first = await state(box, ledger, 'first')
+    await expectReady(box, first, ledger)
+    return { box, ledger, first }
   }
 
   it('are put up too, and become the sandbox’s own', async () => {
@@ -219,17 +219,18 @@ describe('the files under them', () => {
       expect(await sum()).toBe(before)
       expect((await box.commands.run(['stat', '-c', '%h', '/srv/one'])).stdout.trim()).toBe('2')
     }
-    const { stdout } = spawnSync('du', ['-sm', path.join(familyOf(box), 'stock')], { encoding: 'utf8' })
+    const { stdout } = spawnSync(
+      'du',
+      ['-sm', path.join(new Family(the.daemon, box.id).directory, 'stock')],
+      { encoding: 'utf8' },
+    )
     expect(Number.parseInt(stdout, 10)).toBeLessThan(2)
     await box.kill({ checkpoints: true })
   })
 
   it('are put up when they are wanted where what was ready is gone', async () => {
-    const box = await Sandbox.create({ client: the.client })
-    const ledger = await Ledger.start(box, 0)
-    const first = await state(box, ledger, 'first')
-    await expectReady(box, first, ledger)
-    const stock = path.join(familyOf(box), 'stock')
+    const { box, ledger, first } = await ready()
+    const stock = path.join(new Family(the.daemon, box.id).directory, 'stock')
     await expect.poll(() => readdirSync(stock).length).toBeGreaterThan(2)
     for (const name of readdirSync(stock)) rmSync(path.join(stock, name), { recursive: true })
     for (let round = 0; round < 12; round++) {
@@ -242,11 +243,8 @@ describe('the files under them', () => {
   })
 
   it('outlive the daemon, and go with the family', async () => {
-    const box = await Sandbox.create({ client: the.client })
-    const ledger = await Ledger.start(box, 0)
-    const first = await state(box, ledger, 'first')
-    await expectReady(box, first, ledger)
-    const family = familyOf(box)
+    const { box, ledger, first } = await ready()
+    const { directory } = new Family(the.daemon, box.id)
     await the.daemon.kill()
     await the.daemon.start()
     for (let round = 0; round < 3; round++) {
@@ -255,6 +253,6 @@ describe('the files under them', () => {
     }
     await expectReady(box, first, ledger)
     await box.kill({ checkpoints: true })
-    await expect.poll(() => existsSync(family)).toBe(false)
+    await expect.poll(() => existsSync(directory)).toBe(false)
   })
 })

@@ -19,6 +19,7 @@ export interface Relative {
 }
 
 export class Family {
+  readonly directory: string
   readonly engine: number
   readonly firstUid: number
 
@@ -28,6 +29,7 @@ export class Family {
     const name = readdirSync(families).find((family) =>
       existsSync(path.join(families, family, 'sandboxes', sandbox)),
     )
+    this.directory = path.join(families, name ?? '')
     this.engine = enginesOf(daemon).get(name ?? '') ?? 0
     const [child] = allPids().filter((pid) => Number(field(pid, 'PPid')) === this.engine && uidOf(pid) > 0)
     this.firstUid = uidOf(child ?? 0) - (uidOf(child ?? 0) % ID_RANGE)

@@ -17,9 +17,13 @@ const CALL =
 const FIRST = 'nobody has forked that checkpoint before'
 const AGAIN =
   'as many were forked of that checkpoint before and have ended, and as many were made ready since'
-/** In which the last ones are taken away, and one is made ready. */
-const REST_FOR_EACH_MS = 15
 const REST_MS = 60
+/** In which the last one is taken away, and one is made ready. */
+const REST_FOR_EACH_MS = 15
+
+async function rested(count: number): Promise<void> {
+  await settle(REST_MS + REST_FOR_EACH_MS * count)
+}
 
 export interface ForkOptions {
   readonly group: string
@@ -52,7 +56,7 @@ export class Forks {
 
   /** After `first`. */
   async untilAnswered({ checkpoint, answer }: State, count: number): Promise<void> {
-    await settle(REST_MS + REST_FOR_EACH_MS * count)
+    await rested(count)
     const timer = `from the call of the SDK until the worker in each child has answered, rightly; ${AGAIN}`
     let kids: readonly Sandbox[] = []
     await this.#samples(`fork-${count}-answered`, timer).time(async () => {
@@ -70,7 +74,7 @@ export class Forks {
   async #fork(samples: Samples, { checkpoint, answer }: State, count: number): Promise<void> {
     const { Client, Sandbox } = this.#sdk
     const path = `/v1/checkpoints/${checkpoint.id}/fork`
-    await settle(REST_MS + REST_FOR_EACH_MS * count)
+    await rested(count)
     const started = performance.now()
     try {
       const { sandboxes, timings } = await Client.default().json<Forked>({

@@ -60,7 +60,7 @@ export class LayerStore {
     await makeDirectory(this.allOf(family))
   }
 
-  /** Synchronous: it takes 20 microseconds, a turn through the thread pool several times that. */
+  /** Synchronous: in the transaction that inserts its row. */
   make(layer: LayerName): void {
     mkdirSync(this.directory(layer), { mode: 0o700 })
   }
