@@ -12,6 +12,7 @@
 
 struct engine {
     uint32_t uid_base; /* host id of the sandboxes' root */
+    void *heap;        /* where it begins */
     int pid_ns;        /* the engine's own, to come back to */
     int mount_ns;
     int uts_ns;

@@ -22,3 +22,7 @@ struct urgency {
 /* tid 0: the calling thread. Where the right to it is missing, everything takes its usual turn. */
 void urgency_raise(struct urgency *urgency, pid_t tid);
 void urgency_drop(struct urgency *urgency, pid_t tid);
+
+/* What is about to be killed ends on another processor than the one where the caller is, and its answer will be: what ends
+ * is in the kernel all the time, where nobody takes turns with it. */
+void urgency_keep_off(pid_t tid);

@@ -61,6 +61,15 @@ static void init_fail(int socket, int result, const char *step)
     }
 }
 
+/* What the engine knows is nothing to keep until the end, which would take as long as all its pages; nor does the engine
+ * write to a page that is not its own alone as fast. Nothing can be allocated after this. */
+static void forget_heap(void)
+{
+    if (engine.heap && brk(engine.heap) < 0) {
+        _exit(1);
+    }
+}
+
 __attribute__((noreturn)) static void init_main(int socket, bool host_net)
 {
     char byte;
@@ -93,6 +102,7 @@ __attribute__((noreturn)) static void init_main(int socket, bool host_net)
     init_fail(socket, pts, "init: devpts");
     pass_send(socket, 0, "", &pts, 1);
     close(pts);
+    forget_heap();
     while (RETRY_EINTR(read(socket, &byte, 1)) > 0) {
     }
     _exit(0);

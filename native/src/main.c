@@ -191,6 +191,7 @@ int main(int argc, char **argv)
     struct options options = {0};
     struct err err = {0};
 
+    engine.heap = sbrk(0);
     parse_options(argc, argv, &options);
     clear_arguments(argc, argv);
     allow_many_files();

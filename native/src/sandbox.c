@@ -16,6 +16,7 @@
 #include "spare.h"
 #include "status.h"
 #include "tree.h"
+#include "urgency.h"
 
 struct sandbox *sandboxes;
 
@@ -264,7 +265,13 @@ static void set_frozen(const struct sandbox *sandbox, bool frozen)
 
 static bool signal_one(const struct sandbox *sandbox, pid_t pid, ino_t pid_ns, int signal)
 {
-    return pid > 0 && pid != sandbox->cell->init.pid && proc_is_in(pid, pid_ns) && kill(pid, signal) == 0;
+    if (pid <= 0 || pid == sandbox->cell->init.pid || spare_has(pid) || !proc_is_in(pid, pid_ns)) {
+        return false;
+    }
+    if (signal == SIGKILL) {
+        urgency_keep_off(pid);
+    }
+    return kill(pid, signal) == 0;
 }
 
 static int signal_everywhere(const struct sandbox *sandbox, ino_t pid_ns, int signal)
@@ -333,6 +340,7 @@ int sandbox_kill_all(const struct sandbox *sandbox)
         signal_once(sandbox, pid_ns, SIGKILL);
     }
     /* The kernel kills everything in a pid namespace with its init. */
+    urgency_keep_off(sandbox->cell->init.pid);
     kill(sandbox->cell->init.pid, SIGKILL);
     return count;
 }

@@ -25,3 +25,17 @@ void urgency_drop(struct urgency *urgency, pid_t tid)
         urgency->raised = false;
     }
 }
+
+void urgency_keep_off(pid_t tid)
+{
+    const int here = sched_getcpu();
+    cpu_set_t allowed;
+
+    if (here < 0 || sched_getaffinity(tid, sizeof allowed, &allowed) < 0) {
+        return;
+    }
+    CPU_CLR((size_t)here, &allowed);
+    if (CPU_COUNT(&allowed) > 0) {
+        sched_setaffinity(tid, sizeof allowed, &allowed);
+    }
+}

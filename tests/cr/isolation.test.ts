@@ -1,5 +1,5 @@
 /** What a sandbox sees of its checkpoints, and what it can do to them: nothing. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { linesOf } from '@deltabox/bench/inside'
 import { type CommandHandle, Sandbox } from 'deltabox'
 import { expect, it } from 'vitest'
@@ -107,6 +107,26 @@ it('reaches by signal and ptrace only what it sees', async () => {
   const { stdout } = await box.commands.run(['python3', '/opt/reach.py'])
   const [reached, seen] = stdout.split('\n')
   expect(reached).toBe(seen)
+  await box.kill({ checkpoints: true })
+})
+
+it('has an init that knows nothing of what the engine does', async () => {
+  const box = await Sandbox.create({ client: the.client })
+  const ledger = await Ledger.start(box)
+  for (let i = 0; i < 3; i++) {
+    await ledger.add()
+    await box.rollback(await box.checkpoint())
+  }
+  const family = new Family(the.daemon, box.id)
+  const inits = family.members().filter(({ command }) => command === 'deltabox-init')
+  expect(inits.length).toBeGreaterThan(0)
+  const heapOf = (pid: number): number => {
+    if (!existsSync(`/proc/${pid}`)) return 0
+    const heap = /\[heap\]\n(?:.*\n)*?Rss: +(\d+) kB/.exec(readFileSync(`/proc/${pid}/smaps`, 'utf8'))
+    return Number(heap?.[1] ?? 0)
+  }
+  expect(heapOf(family.engine)).toBeGreaterThan(256)
+  for (const { pid } of inits) await expect.poll(() => heapOf(pid)).toBeLessThan(64)
   await box.kill({ checkpoints: true })
 })
 

@@ -37,7 +37,12 @@ const standing = (id: string): unknown => {
 }
 const checkpoint = (id: string, label?: string) =>
   checkpointSandbox(the.state, id, label === undefined ? {} : { label })
-const rollback = (id: string, to: string) => rollbackSandbox(the.state, id, { checkpoint: to })
+const answered = () => new Promise(setImmediate)
+const rollback = async (id: string, to: string) => {
+  const rolledBack = await rollbackSandbox(the.state, id, { checkpoint: to })
+  await answered()
+  return rolledBack
+}
 const layersOf = (id: string): string[] =>
   the.store.layers.chain(row(id).head).map((layer) => the.layers.directory(layer))
 

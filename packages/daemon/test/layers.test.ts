@@ -56,6 +56,25 @@ describe('a layer to put others together in', () => {
   })
 })
 
+describe('a layer that is dropped soon', () => {
+  it('goes when whoever asks was answered', async () => {
+    const { id } = newHead(null)
+    the.layers.dropSoon(id)
+    expect(the.store.layers.get(id)).toMatchObject({ state: 'head' })
+    await new Promise(setImmediate)
+    expect(the.store.layers.get(id)?.state).toBe('doomed')
+    await removed()
+    expect(await onDisk()).toEqual([])
+  })
+
+  it('goes at the latest when the daemon stops', async () => {
+    const { id } = newHead(null)
+    the.layers.dropSoon(id)
+    await the.layers.stop()
+    expect(the.store.layers.get(id)?.state).toBe('doomed')
+  })
+})
+
 describe('a new head', () => {
   it('is a row; its directory is the engine’s to make', async () => {
     const head = the.layers.newHead({ family: FAMILY, sandbox: 'sb-a', parent: null, target: null })

@@ -32,10 +32,15 @@ export function replaceHead(
   checkpoint: string | null,
 ): void {
   state.store.transaction(() => {
-    state.store.sandboxes.setHead(sandbox.id, head, checkpoint)
+    moveTo(state, sandbox, head, checkpoint)
     state.layers.drop(sandbox.head)
-    if (sandbox.checkpoint !== checkpoint) leaveCheckpoint(state, sandbox.checkpoint)
   })
+}
+
+/** As `replaceHead`, but for the head it had: that has to be dropped. */
+export function moveTo(state: State, sandbox: SandboxRow, head: string, checkpoint: string | null): void {
+  state.store.sandboxes.setHead(sandbox.id, head, checkpoint)
+  if (sandbox.checkpoint !== checkpoint) leaveCheckpoint(state, sandbox.checkpoint)
 }
 
 /**

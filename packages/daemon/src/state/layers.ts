@@ -15,6 +15,7 @@ export class Layers {
   readonly #disk: LayerStore
   readonly #log: Logger
   #removing: Promise<void> | undefined
+  readonly #toDrop: string[] = []
   readonly #pause = new Pause()
   #stopped = false
 
@@ -76,6 +77,22 @@ export class Layers {
       this.letGo(id)
       this.release(id)
     })
+  }
+
+  /** When whoever asked for something was answered. A daemon that is killed before leaves it to the next. */
+  dropSoon(id: string): void {
+    this.#toDrop.push(id)
+    setImmediate(() => {
+      try {
+        this.#dropAll()
+      } catch (error) {
+        this.#log.error({ err: error }, 'layers that nothing needs stay until the daemon is started again')
+      }
+    })
+  }
+
+  #dropAll(): void {
+    for (const id of this.#toDrop.splice(0)) this.drop(id)
   }
 
   /** The layers stay until the work is done, whatever ceases to need them meanwhile. */
@@ -145,6 +162,7 @@ export class Layers {
   }
 
   async stop(): Promise<void> {
+    this.#dropAll()
     this.#stopped = true
     this.#pause.end()
     await this.#removing

@@ -4,7 +4,7 @@ import type { Ok } from '../engine/messages.js'
 import { bringBack } from './bring-back.js'
 import type { CheckpointRow } from './checkpoint-table.js'
 import { findCheckpoint } from './checkpoints.js'
-import { replaceHead } from './heads.js'
+import { moveTo } from './heads.js'
 import type { ImageSource } from './images.js'
 import { revive } from './revive.js'
 import type { SandboxRow } from './sandbox-table.js'
@@ -89,8 +89,9 @@ async function standOnFiles(
     state.store.transaction(() => {
       bringBack(state, id, target, reply.processes)
       // Where it stands has moved with its checkpoint, if that was removed meanwhile.
-      replaceHead(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
+      moveTo(state, sandbox, head.id, state.store.layers.get(head.id)?.target ?? null)
     })
+    state.layers.dropSoon(sandbox.head)
     return reply
   } catch (error) {
     if ((error as { code?: string }).code !== 'engine_lost') state.layers.abandon(head)
