@@ -36,7 +36,7 @@ async function measure(sdk: Sdk, host: Host, megabytes: number, { size, record }
   const forks = new Forks(sdk, record, { ...key, handle })
   const bare = { ...key, system: 'bare', operation: 'fork', unit: 'ms', timer: limitTimers.fork } as const
   await steps.begin()
-  await inTurns(size === 'full' ? 25 : 3, [
+  await inTurns(size === 'full' ? 20 : 3, [
     async () => record.samples(bare).add(await one.bareFork()),
     async () => {
       const state = await steps.checkpoint()
