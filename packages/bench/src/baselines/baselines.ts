@@ -7,6 +7,7 @@ import { withOwnDaemon } from '../own-daemon.js'
 import { compiled, program } from '../programs.js'
 import type { Samples } from '../recorder.js'
 import { type Bench, inTurns, settle } from '../suite.js'
+import { Calls } from './calls.js'
 import { Child } from './child.js'
 import type { Contender, Contest, Kept, Task } from './contender.js'
 import { contenders } from './contenders.js'
@@ -18,6 +19,8 @@ const CHECKPOINT =
   'from the call to its return, 60 ms after the worker has changed 2 MB; it is asked afterwards, as it runs on'
 const RESTORE =
   'from the call, 60 ms after the worker has changed 2 MB more, until it has answered how many turns it has made, which is verified; the end of what ran is in it'
+const NOTHING = 'of the SDK, to a server on the host that does nothing for it, 60 ms after the last'
+const NOTHING_ANSWERED = `${NOTHING}; and of a question that it passes on to such a worker, until that has answered`
 
 interface Entrant {
   readonly contender: Contender
@@ -48,6 +51,7 @@ async function measure(bench: Bench, place: string, entrants: readonly Entrant[]
   const library = compiled('fork.c', place, '-shared', '-fPIC')
   const command = ['python3', program('worker.py'), place, String(MEGABYTES), library]
   const bare = new Child(command, place, path.join(place, 'errors'))
+  const calls = await Calls.begin(place, command)
   const timer = 'fork() of the same process on the host, until its child, which ends at once, is waited for'
   const forks = samplesOf(bench, 'bare', 'fork', timer)
   try {
@@ -56,10 +60,28 @@ async function measure(bench: Bench, place: string, entrants: readonly Entrant[]
     for (const entrant of entrants) await warmUp(entrant)
     await inTurns(ROUNDS[bench.size], [
       async () => forks.add(Number(await bare.ask('fork'))),
+      nothing(bench, calls),
       ...entrants.map((entrant) => () => take(bench, entrant)),
     ])
   } finally {
+    await calls.end()
     await bare.kill()
+  }
+}
+
+function nothing(bench: Bench, calls: Calls): () => Promise<void> {
+  const one = samplesOf(bench, 'bare', 'call', NOTHING)
+  const answered = samplesOf(bench, 'bare', 'call-answered', NOTHING_ANSWERED)
+  return async () => {
+    await calls.ask('turn')
+    await settle()
+    await one.time(() => calls.call())
+    await calls.ask('turn')
+    await settle()
+    await answered.time(async () => {
+      await calls.call()
+      await calls.ask('turns')
+    })
   }
 }
 

@@ -119,6 +119,8 @@ const baselines = [
     { system: 'layer-and-restart', operation: 'restore', samples: around(212) },
     { system: 'git-and-restart', operation: 'checkpoint', samples: around(31) },
     { system: 'git-and-restart', operation: 'restore', samples: around(240) },
+    { system: 'bare', operation: 'call', samples: around(0.7) },
+    { system: 'bare', operation: 'call-answered', samples: around(1.2) },
   ]),
 ]
 

@@ -129,6 +129,13 @@ describe('tables', () => {
     ])
   })
 
+  it('tell of the same worker what nobody can be faster than', () => {
+    expect(rowsWith(page, 'bare fork: the limit |')).toHaveLength(1)
+    expect(rowsWith(page, 'bare calls: the limit |')).toEqual([
+      'bare calls: the limit | 0.700 ms p95 0.880 ms | – | 1.20 ms p95 1.51 ms | – | 11 / 11 | 0 |',
+    ])
+  })
+
   it('set operations beside bare forks, as many as they need', () => {
     expect(rowsWith(page, 'fork 16 |')[0]).toContain(
       '28.8 ms | 36.2 ms | 40.4 ms | 11 | 0 | 2.25 × 16 bare forks',

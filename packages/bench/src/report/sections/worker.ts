@@ -16,14 +16,19 @@ export function workerTable(context: Context): Table | undefined {
   const events = eventsOf(series).filter(({ system }) => system !== BARE)
   const own = events.find(({ system }) => system === DELTABOX)
   if (events.length === 0) return undefined
-  const limit = [...series, ...context.in('operations')].find(
-    ({ system, operation, samples }) => system === BARE && operation === 'fork' && samples.length > 0,
-  )
+  const bare = (name: string): Series | undefined =>
+    [...series, ...context.in('operations')].find(
+      ({ system, operation, samples }) => system === BARE && operation === name && samples.length > 0,
+    )
+  const limits = [
+    limitRow('bare fork: the limit', bare('fork')),
+    limitRow('bare calls: the limit', bare('call'), bare('call-answered')),
+  ]
   return {
     head: ['', 'checkpoint', '÷ DeltaBox', 'restore until it answers', '÷ DeltaBox', 'n', 'failed'],
     words: 1,
-    rows: [...events.map((one) => row(one, own)), ...(limit ? [limitRow(limit)] : [])],
-    note: 'Medians, and the 95th percentiles. n: checkpoints / restores.',
+    rows: [...events.map((one) => row(one, own)), ...limits.flat()],
+    note: 'Medians, and the 95th percentiles. n: checkpoints / restores. Bare calls: to a server that does nothing for them; one, and one with a question to such a worker.',
   }
 }
 
@@ -43,20 +48,24 @@ function row({ system, checkpoint, restore }: Events, own: Events | undefined): 
   }
 }
 
-function limitRow(limit: Series): Row {
-  const { samples, failures } = limit
-  return {
-    of: limit,
-    cells: [
-      'bare fork: the limit',
-      withPercentile(limit),
-      NOTHING,
-      NOTHING,
-      NOTHING,
-      String(samples.length),
-      failedCell(failures.length),
-    ],
-  }
+/** No row where it was not measured. */
+function limitRow(name: string, one: Series | undefined, answered?: Series): Row[] {
+  if (!one) return []
+  const both = answered ? [one, answered] : [one]
+  return [
+    {
+      of: one,
+      cells: [
+        name,
+        withPercentile(one),
+        NOTHING,
+        answered ? withPercentile(answered) : NOTHING,
+        NOTHING,
+        both.map(({ samples }) => samples.length).join(' / '),
+        failedCell(both.reduce((sum, { failures }) => sum + failures.length, 0)),
+      ],
+    },
+  ]
 }
 
 function withPercentile(series: Series | undefined): Cell {
