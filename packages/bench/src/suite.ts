@@ -28,9 +28,18 @@ export async function inTurns(
   }
 }
 
+const REST_MS = 60
+/** In which the last one is taken away, and one is made ready. */
+const REST_FOR_EACH_MS = 15
+
 /** Cells and templates are made ready while nothing is asked. */
-export async function settle(ms = 60): Promise<void> {
+export async function settle(ms: number = REST_MS): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** After, and before, so many forks. */
+export async function rested(count: number): Promise<void> {
+  await settle(REST_MS + REST_FOR_EACH_MS * count)
 }
 
 export async function until(condition: () => Promise<boolean>): Promise<void> {

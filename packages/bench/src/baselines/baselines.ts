@@ -14,7 +14,7 @@ import { contenders } from './contenders.js'
 import { newPlace } from './place.js'
 
 const MEGABYTES = 50
-const ROUNDS = { full: 90, quick: 4 }
+const ROUNDS = { full: 80, quick: 4 }
 const CHECKPOINT =
   'from the call to its return, 60 ms after the worker has changed 2 MB; it is asked afterwards, as it runs on'
 const RESTORE =

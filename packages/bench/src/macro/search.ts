@@ -11,7 +11,7 @@ import { repositories, withCopy } from './repositories.js'
 import { type Plan, search } from './searched.js'
 
 const PLANS: Readonly<Record<Size, Plan & { readonly allowanceMs: number }>> = {
-  full: { expansions: 30, waitMs: 1000, allowanceMs: 6000 },
+  full: { expansions: 30, waitMs: 1000, allowanceMs: 5000 },
   quick: { expansions: 10, waitMs: 200, allowanceMs: 2500 },
 }
 

@@ -2,7 +2,7 @@
 import type { Checkpoint, Sandbox } from 'deltabox'
 import { withOwnDaemon } from '../own-daemon.js'
 import type { Recorder, Samples } from '../recorder.js'
-import { type Bench, CALL, inTurns, type Sdk, settle } from '../suite.js'
+import { type Bench, CALL, inTurns, rested, type Sdk } from '../suite.js'
 import { change, mustSay, samplesOf, timeCheckpoint, timeRollback, timeUnchanged } from './states.js'
 
 const GROUP = 'files-only'
@@ -75,6 +75,6 @@ function forking(
       await mustSay(kid, says)
       await kid.kill()
     }
-    await settle()
+    await rested(kids.length)
   }
 }

@@ -3,7 +3,7 @@ import type { CommandHandle, Sandbox } from 'deltabox'
 import { mustBe, workerIn } from '../inside/worker.js'
 import type { Recorder, Samples } from '../recorder.js'
 import type { Parameters } from '../results.js'
-import { type Sdk, settle } from '../suite.js'
+import { rested, type Sdk } from '../suite.js'
 import type { State } from './steps.js'
 
 /** What the daemon answers, of which the SDK passes on the sandboxes alone. */
@@ -17,13 +17,6 @@ const CALL =
 const FIRST = 'nobody has forked that checkpoint before'
 const AGAIN =
   'as many were forked of that checkpoint before and have ended, and as many were made ready since'
-const REST_MS = 60
-/** In which the last one is taken away, and one is made ready. */
-const REST_FOR_EACH_MS = 15
-
-async function rested(count: number): Promise<void> {
-  await settle(REST_MS + REST_FOR_EACH_MS * count)
-}
 
 export interface ForkOptions {
   readonly group: string
