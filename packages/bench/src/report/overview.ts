@@ -7,7 +7,7 @@ import { type Events, eventsOf, ofTheWorker } from './events.js'
 import { short } from './marks.js'
 import { type Markup, markup } from './markup.js'
 import { digits, quantity, tick } from './quantities.js'
-import { BARE, DELTABOX, systemName } from './series.js'
+import { BARE, bareOf, DELTABOX, systemName } from './series.js'
 
 const WIDTH = 760
 const BARS_FROM = 200
@@ -88,9 +88,7 @@ function rowsOf(results: Results): BarRow[] {
   const series = ofTheWorker(inGroups('baselines'))
   const events = eventsOf(series).filter(({ system }) => system !== BARE)
   const own = events.find(({ system }) => system === DELTABOX)
-  const limit = [...series, ...inGroups('operations')].find(
-    ({ system, operation, samples }) => system === BARE && operation === 'fork' && samples.length > 0,
-  )
+  const limit = bareOf([...series, ...inGroups('operations')], 'fork')
   const rows = events.map((one) => ({
     name: systemName(one.system),
     isOwn: one === own,

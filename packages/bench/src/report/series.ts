@@ -29,6 +29,13 @@ export function summaryOf({ samples }: Pick<Series, 'samples'>): Summary | undef
 export const DELTABOX = 'deltabox'
 export const BARE = 'bare'
 
+/** The first of what was measured bare under that name. */
+export function bareOf(all: readonly Series[], name: string): Series | undefined {
+  return all.find(
+    ({ system, operation, samples }) => system === BARE && operation === name && samples.length > 0,
+  )
+}
+
 /** Others are called as they call themselves. */
 const SYSTEMS: Readonly<Record<string, string>> = {
   [DELTABOX]: 'DeltaBox',

@@ -7,7 +7,7 @@ import { type Events, eventsOf, ofTheWorker } from '../events.js'
 import { type Markup, markup } from '../markup.js'
 import { overview } from '../overview.js'
 import { digits, quantity } from '../quantities.js'
-import { BARE, DELTABOX, summaryOf, systemName } from '../series.js'
+import { BARE, bareOf, DELTABOX, summaryOf, systemName } from '../series.js'
 import { type Cell, NOTHING, type Row, type Table, tableMarkup } from '../table.js'
 import { failedCell, medianCell, seriesTable } from './series-table.js'
 
@@ -16,13 +16,10 @@ export function workerTable(context: Context): Table | undefined {
   const events = eventsOf(series).filter(({ system }) => system !== BARE)
   const own = events.find(({ system }) => system === DELTABOX)
   if (events.length === 0) return undefined
-  const bare = (name: string): Series | undefined =>
-    [...series, ...context.in('operations')].find(
-      ({ system, operation, samples }) => system === BARE && operation === name && samples.length > 0,
-    )
+  const fork = bareOf([...series, ...context.in('operations')], 'fork')
   const limits = [
-    limitRow('bare fork: the limit', bare('fork')),
-    limitRow('bare calls: the limit', bare('call'), bare('call-answered')),
+    limitRow('bare fork: the limit', fork),
+    limitRow('bare calls: the limit', bareOf(series, 'call'), bareOf(series, 'call-answered')),
   ]
   return {
     head: ['', 'checkpoint', '÷ DeltaBox', 'restore until it answers', '÷ DeltaBox', 'n', 'failed'],
