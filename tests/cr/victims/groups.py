@@ -23,8 +23,11 @@ def wait_for_ever():
 
 
 def lead(writer):
+    """Tells of the orphan only once it is one."""
     os.setsid()
-    os.waitpid(fork(lambda: os.write(writer, b"%d" % fork(wait_for_ever))), 0)
+    reader, told = os.pipe()
+    os.waitpid(fork(lambda: os.write(told, b"%d" % fork(wait_for_ever))), 0)
+    os.write(writer, os.read(reader, 20))
     wait_for_ever()
 
 

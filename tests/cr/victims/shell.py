@@ -7,7 +7,9 @@ JOBS = """
 set -m
 sleep 1000 &
 sleep 1001 & kill -STOP $!
-(exit 5) & sleep 0.05
+(exit 5) &
+until jobs -rp > /tmp/running; jobs -sp > /tmp/stopped
+      [ "$(wc -l < /tmp/running) $(wc -l < /tmp/stopped)" = "1 1" ]; do sleep 0.01; done
 """
 
 

@@ -59,9 +59,12 @@ class Victim:
         self.signals += 1
 
     def stop(self):
+        # that one has stopped can be waited for before its parent is signalled
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         for name, number in (("known", signal.SIGTSTP), ("news", signal.SIGTTIN), ("many", signal.SIGSTOP)):
             os.kill(self.pids[name], number)
-            os.waitid(os.P_PID, self.pids[name], os.WSTOPPED | os.WNOWAIT)
+            signal.sigwait({signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         for name in ("known", "many"):
             os.waitid(os.P_PID, self.pids[name], os.WSTOPPED)
         self.signals = 0
