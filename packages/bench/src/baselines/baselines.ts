@@ -21,6 +21,10 @@ const RESTORE =
   'from the call, 60 ms after the worker has changed 2 MB more, until it has answered how many turns it has made, which is verified; the end of what ran is in it'
 const NOTHING = 'of the SDK, to a server on the host that does nothing for it, 60 ms after the last'
 const NOTHING_ANSWERED = `${NOTHING}; and of a question that it passes on to such a worker, until that has answered`
+const KEEP =
+  'of the SDK, to a server on the host that has such a worker fork itself, 60 ms after that has changed 2 MB, until the fork has told so'
+const BACK_ANSWERED =
+  'of the SDK, to a server on the host that kills that fork, 60 ms after it has changed 2 MB more; and of a question, until the worker as it was before has answered, which is verified'
 
 interface Entrant {
   readonly contender: Contender
@@ -61,6 +65,7 @@ async function measure(bench: Bench, place: string, entrants: readonly Entrant[]
     await inTurns(ROUNDS[bench.size], [
       async () => forks.add(Number(await bare.ask('fork'))),
       nothing(bench, calls),
+      fork(bench, calls),
       ...entrants.map((entrant) => () => take(bench, entrant)),
     ])
   } finally {
@@ -81,6 +86,23 @@ function nothing(bench: Bench, calls: Calls): () => Promise<void> {
     await answered.time(async () => {
       await calls.call()
       await calls.ask('turns')
+    })
+  }
+}
+
+/** What is kept is gone back to once, as by all others. */
+function fork(bench: Bench, calls: Calls): () => Promise<void> {
+  const keep = samplesOf(bench, 'bare', 'keep', KEEP)
+  const back = samplesOf(bench, 'bare', 'back-answered', BACK_ANSWERED)
+  return async () => {
+    const turns = Number(await calls.ask('turn'))
+    await settle()
+    await keep.time(() => calls.keep())
+    await calls.ask('turn')
+    await settle()
+    await back.time(async () => {
+      await calls.back()
+      mustBe(Number(await calls.ask('turns')), turns)
     })
   }
 }

@@ -1,4 +1,7 @@
-/** What is left of calls of the SDK when nothing is done for them: no state can be kept or gone back to in less, whoever is asked for it. */
+/**
+ * What is left of calls of the SDK when nothing is done for them, and when all that is done is that the worker forks itself, or goes
+ * back to what it was before: without a sandbox, and without any file.
+ */
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Client } from 'deltabox'
@@ -38,7 +41,17 @@ export class Calls {
   }
 
   call(): Promise<unknown> {
-    return this.#client.json({ method: 'POST', path: '/nothing', json: {} })
+    return this.#post('/nothing')
+  }
+
+  /** The worker as it is stays, and a fork of it goes on. */
+  keep(): Promise<unknown> {
+    return this.#post('/keep')
+  }
+
+  /** What has gone on is killed, and what was kept last goes on. */
+  back(): Promise<unknown> {
+    return this.#post('/back')
   }
 
   ask(line: string): Promise<string> {
@@ -47,5 +60,9 @@ export class Calls {
 
   async end(): Promise<void> {
     await this.#server.kill()
+  }
+
+  #post(path: string): Promise<unknown> {
+    return this.#client.json({ method: 'POST', path, json: {} })
   }
 }

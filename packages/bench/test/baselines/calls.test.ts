@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { Calls } from '../../src/baselines/calls.js'
+import { program } from '../../src/programs.js'
 
 let directory: string
 beforeEach(() => {
@@ -30,4 +31,19 @@ it('bare calls come back, and pass on what is asked', async () => {
 
 it('bare calls of a worker that cannot be run are told of', async () => {
   await expect(Calls.begin(directory, [path.join(directory, 'nothing')])).rejects.toThrow('ENOENT')
+})
+
+it('a worker that forks itself goes back to what it was before', async () => {
+  const calls = await Calls.begin(directory, ['python3', program('worker.py'), directory, '1'])
+  expect(await calls.ask('turn')).toBe('1')
+  await calls.keep()
+  expect(await calls.ask('turn')).toBe('2')
+  await calls.keep()
+  expect(await calls.ask('turn')).toBe('3')
+  await calls.back()
+  expect(await calls.ask('turns')).toBe('2')
+  await calls.keep()
+  await calls.back()
+  expect(await calls.ask('turns')).toBe('2')
+  await calls.end()
 })

@@ -121,6 +121,8 @@ const baselines = [
     { system: 'git-and-restart', operation: 'restore', samples: around(240) },
     { system: 'bare', operation: 'call', samples: around(0.7) },
     { system: 'bare', operation: 'call-answered', samples: around(1.2) },
+    { system: 'bare', operation: 'keep', samples: around(2.1) },
+    { system: 'bare', operation: 'back-answered', samples: around(2.3) },
   ]),
 ]
 

@@ -134,6 +134,16 @@ describe('tables', () => {
     expect(rowsWith(page, 'bare calls: the limit |')).toEqual([
       'bare calls: the limit | 0.700 ms p95 0.880 ms | – | 1.20 ms p95 1.51 ms | – | 11 / 11 | 0 |',
     ])
+    expect(rowsWith(page, 'a worker that forks itself |')).toEqual([
+      'a worker that forks itself | 2.10 ms p95 2.64 ms | – | 2.30 ms p95 2.89 ms | – | 11 / 11 | 0 |',
+    ])
+  })
+
+  it('tell what it is to be twenty times faster than others', () => {
+    expect(rowsWith(page, 'a twentieth of ')).toEqual([
+      'a twentieth of CRIU | 9.30 ms | – | 3.40 ms | – | – | – |',
+      'a twentieth of gVisor | 4.85 ms | – | 14.4 ms | – | – | – |',
+    ])
   })
 
   it('set operations beside bare forks, as many as they need', () => {
