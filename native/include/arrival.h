@@ -9,6 +9,7 @@ struct arrival {
     struct cgroup cgroup; /* its own, if `has_cgroup`; else they are in that of their sandbox */
     struct limits limits; /* of its own */
     bool has_cgroup;
+    bool is_watched;        /* what its processes write is noticed from their birth */
     struct footing footing; /* the files under it, where those are put up before it is wanted */
     struct revival revival; /* without processes where there is no image */
     struct stdio *stdio;

@@ -12,7 +12,7 @@ struct revived {
     struct puppet *threads;
     size_t thread_count;
     size_t common_filters; /* that all threads have of its filters of system calls */
-    int watch;             /* its pages are not those of its template: what tells which it writes; -1 */
+    int watch;             /* what tells which of its pages it writes; -1: those of its template show that */
 };
 
 /* Of an object of the image. */
@@ -57,6 +57,7 @@ struct stage {
     const struct cell *cell;
     const struct cgroup *cgroup;
     const int *trees;
+    bool is_watched;
     stdio_end *stdio;
     terminal_end *terminal;
     void *owner;

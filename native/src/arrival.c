@@ -36,6 +36,7 @@ static struct stage stage_of(struct arrival *arrival, const struct cgroup *cgrou
     return (struct stage){.cell = arrival->cell,
                           .cgroup = arrival->has_cgroup ? &arrival->cgroup : cgroup,
                           .trees = trees,
+                          .is_watched = arrival->is_watched,
                           .stdio = end_for,
                           .terminal = terminal_for,
                           .owner = &arrival->stdio};

@@ -203,10 +203,11 @@ static int fill(struct revival *revival, const struct member *member, const char
     return has == filling.memory ? 0 : fill_memory(&filling, step);
 }
 
-/* Where that cannot be told, the next checkpoint copies all it has. */
-static void watch(const struct revival *revival, const struct member *member, struct revived *revived)
+/* Where that cannot be told of pages that are not its template's, the next checkpoint copies all it has. */
+static void watch(const struct revival *revival, const struct member *member, const struct stage *stage,
+                  struct revived *revived)
 {
-    if (memory_at_birth(revival, member) != &member->process->memory) {
+    if (stage->is_watched || memory_at_birth(revival, member) != &member->process->memory) {
         revived->watch = lineage_watch_new(&revived->puppet.inject, &member->process->memory);
     }
 }
@@ -232,7 +233,7 @@ static int make(struct revival *revival, const struct member *member, const stru
     }
     revival_spend(revival, PART_ENTER, &start);
     if ((result = fill(revival, member, step)) == 0) {
-        watch(revival, member, revived);
+        watch(revival, member, stage, revived);
     }
     revival_spend(revival, PART_FILL, &start);
     return result;

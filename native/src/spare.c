@@ -130,6 +130,8 @@ static int make_family(struct spare *spare, const struct image *image, struct sa
     struct arrival *arrival = &spare->arrival;
 
     spare->sandbox = sandbox;
+    /* who goes back mostly takes a checkpoint next, which need not find out then what was written */
+    arrival->is_watched = sandbox != NULL;
     if (sandbox) {
         admit(sandbox, spares_standing(sandbox) + threads_of(image));
     } else if (make_cgroup(arrival, err) < 0) {

@@ -1,6 +1,6 @@
 /** Processes of checkpoints that stand ready in cells made ahead of need: nobody sees them, nothing is left of them. */
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
@@ -89,6 +89,26 @@ it('end with their checkpoint, with their sandbox, and when they are killed', as
   await kid?.kill({ checkpoints: true })
   await second.delete()
   await expect.poll(() => own(family)).toEqual([])
+})
+
+it('are watched from their birth, so that what they write is known at the next checkpoint', async () => {
+  const box = await Sandbox.create({ client: the.client })
+  const ledger = await Ledger.start(box, 0)
+  const family = new Family(the.daemon, box.id)
+  const first = await box.checkpoint()
+  await expectStanding(family, first.processes)
+  for (const { pid } of family.spares()) {
+    expect(readFileSync(`/proc/${pid}/smaps`, 'utf8')).toMatch(/^VmFlags:.* uw/m)
+  }
+  expect((await box.rollback(first)).timings.fork).toBe(0)
+  await ledger.add()
+  const told = await ledger.tell()
+  const second = await box.checkpoint()
+  expect(second.memoryBytes).toBeLessThan(first.memoryBytes / 4)
+  await ledger.add()
+  await box.rollback(second)
+  expect(await ledger.tell()).toBe(told)
+  await box.kill({ checkpoints: true })
 })
 
 it('are as many as were forked, and leave nothing when the engine is killed', async () => {

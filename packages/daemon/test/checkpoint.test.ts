@@ -55,6 +55,7 @@ async function fork(id: string, count = 1): Promise<string[]> {
 
 /** What is on the disk and in the store is what sandboxes and checkpoints need: nothing else, and all of it. */
 async function expectNothingLeft(): Promise<void> {
+  the.afterwards.finish()
   while (the.store.layers.inState('doomed').length > 0) await new Promise(setImmediate)
   const needed = new Set<string>()
   const tops = [

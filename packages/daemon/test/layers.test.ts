@@ -57,21 +57,14 @@ describe('a layer to put others together in', () => {
 })
 
 describe('a layer that is dropped soon', () => {
-  it('goes when whoever asks was answered', async () => {
+  it('goes when whoever asks was answered, at the latest when the daemon stops', async () => {
     const { id } = newHead(null)
     the.layers.dropSoon(id)
     expect(the.store.layers.get(id)).toMatchObject({ state: 'head' })
-    await new Promise(setImmediate)
+    the.afterwards.finish()
     expect(the.store.layers.get(id)?.state).toBe('doomed')
     await removed()
     expect(await onDisk()).toEqual([])
-  })
-
-  it('goes at the latest when the daemon stops', async () => {
-    const { id } = newHead(null)
-    the.layers.dropSoon(id)
-    await the.layers.stop()
-    expect(the.store.layers.get(id)?.state).toBe('doomed')
   })
 })
 

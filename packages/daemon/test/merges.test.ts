@@ -26,13 +26,14 @@ async function take(box: string, count: number): Promise<string[]> {
   const taken: string[] = []
   for (let i = 0; i < count; i++) {
     taken.push((await checkpointSandbox(the.state, box, {})).id)
-    await new Promise(setImmediate)
+    the.afterwards.finish()
     await the.state.merges.settled()
   }
   return taken
 }
 
 async function removed(): Promise<void> {
+  the.afterwards.finish()
   while (the.store.layers.inState('doomed').length > 0) await new Promise(setImmediate)
 }
 

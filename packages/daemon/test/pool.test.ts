@@ -31,6 +31,7 @@ function play(answer: (image: string) => Promise<object>): Played {
   const pool = new Pool({
     ...{ log: pino({ level: 'silent' }), store: the.store, metrics: new Metrics(NO_COUNTS) },
     families: families as unknown as Families,
+    afterwards: the.afterwards,
     limits: { bytes: Number.MAX_SAFE_INTEGER, count: Number.MAX_SAFE_INTEGER },
   })
   return { pool, asked }

@@ -180,8 +180,6 @@ describe('pruning', () => {
   it('takes layers that nothing stands on away, and counts them', async () => {
     const ids = await takeMany(4)
     await rollbackSandbox(the.state, box, { checkpoint: ids[1] ?? '' })
-    // What it gives up it gives up when whoever asked was answered.
-    await new Promise(setImmediate)
     const lost = chain(ids[3] ?? '').slice(0, 2)
     for (const [at, id] of lost.entries()) the.store.layers.setSize(id, 1000 * (at + 1), 1)
     the.store.layers.setSize(chain(ids[0] ?? '')[0] ?? '', 500, 1)

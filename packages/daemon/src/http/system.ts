@@ -25,7 +25,10 @@ export function systemRoutes(app: App, state: State, shutdown: () => void): void
         response: { 200: { content: { 'text/plain': { schema: StreamedText } } } },
       },
     },
-    async (_request, reply) => reply.type(state.metrics.contentType).send(await state.metrics.text()),
+    async (_request, reply) => {
+      state.afterwards.finish()
+      return reply.type(state.metrics.contentType).send(await state.metrics.text())
+    },
   )
   app.get(
     '/v1/info',

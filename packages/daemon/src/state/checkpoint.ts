@@ -32,7 +32,7 @@ export function checkpointSandbox(
     const { label = null, disk = true } = request
     const row = register(state, sandbox, taken, { label, internal: false }, disk)
     const ms = performance.now() - started
-    setImmediate(() => {
+    state.afterwards.add(() => {
       state.metrics.blockingSeconds.observe(row.blockingUsec / 1e6)
       state.metrics.checkpointSeconds.observe(ms / 1000)
     })
@@ -217,11 +217,10 @@ function register(
   state.events.emit({ type: 'checkpoint.created', sandbox: sandbox.id, checkpoint: row.id })
   if (row.image === row.id) state.images.taken(row.id)
   else state.upkeep.settle()
-  // Whoever asked is answered first.
-  setImmediate(() => follow(state, sandbox, row))
+  state.afterwards.add(() => follow(state, sandbox, row))
   if (!taken.head) return row
   state.upkeep.frozen(sandbox.head)
-  setImmediate(() => state.merges.consider(sandbox.family, sandbox.head))
+  state.afterwards.add(() => state.merges.consider(sandbox.family, sandbox.head))
   return row
 }
 

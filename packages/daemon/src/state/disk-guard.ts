@@ -45,8 +45,7 @@ export class DiskGuard {
     await this.#measure(this.#sandboxes())
     this.#unsubscribe = this.#state.events.subscribe(({ type, sandbox }) => {
       if (type !== 'sandbox.rolled-back' && type !== 'sandbox.promoted') return
-      // Whoever asked is answered first.
-      setImmediate(() => this.#goneBack(sandbox))
+      this.#state.afterwards.add(() => this.#goneBack(sandbox))
     })
     this.#schedule()
   }

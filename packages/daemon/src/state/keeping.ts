@@ -7,7 +7,10 @@ import { LayerUpkeep } from './layer-upkeep.js'
 import { Pool } from './pool.js'
 import type { State } from './state.js'
 
-type Needed = Pick<State, 'config' | 'paths' | 'log' | 'store' | 'events' | 'metrics' | 'families' | 'layers'>
+type Needed = Pick<
+  State,
+  'config' | 'paths' | 'log' | 'store' | 'events' | 'metrics' | 'families' | 'afterwards' | 'layers'
+>
 
 export type Keeping = Pick<State, 'upkeep' | 'images' | 'writer' | 'pool'>
 

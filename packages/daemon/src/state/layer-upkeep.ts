@@ -11,7 +11,7 @@ import type { State } from './state.js'
 /** Who waits for the disk makes others wait for its journal: the disk is waited for once for many. */
 const PAUSE_MS = 500
 
-type Needed = Pick<State, 'config' | 'log' | 'store' | 'events' | 'families' | 'layers'> & {
+type Needed = Pick<State, 'config' | 'log' | 'store' | 'events' | 'families' | 'afterwards' | 'layers'> & {
   readonly disk: ImageStore
 }
 
@@ -68,8 +68,7 @@ export class LayerUpkeep {
   }
 
   frozen(id: string): void {
-    // Whoever asked is answered first.
-    setImmediate(() => this.#measure(id).catch((error) => this.#report(id, error)))
+    this.#state.afterwards.add(() => this.#measure(id).catch((error) => this.#report(id, error)))
     this.#unrecorded.add(id)
     this.#recording.ask()
   }

@@ -1,6 +1,7 @@
 /** Layers come and go: a row before its directory, and a directory before its row is forgotten. */
 import type { Logger } from 'pino'
 import type { LayerRecord, LayerSize, LayerStore } from '../deltafs/layer-store.js'
+import type { Afterwards } from './afterwards.js'
 import { newHolderId, newLayerId } from './ids.js'
 import type { LayerRow, NewLayer } from './layer-table.js'
 import { Pause } from './pause.js'
@@ -14,15 +15,16 @@ export class Layers {
   readonly #store: Store
   readonly #disk: LayerStore
   readonly #log: Logger
+  readonly #afterwards: Afterwards
   #removing: Promise<void> | undefined
-  readonly #toDrop: string[] = []
   readonly #pause = new Pause()
   #stopped = false
 
-  constructor(store: Store, disk: LayerStore, log: Logger) {
+  constructor(store: Store, disk: LayerStore, log: Logger, afterwards: Afterwards) {
     this.#store = store
     this.#disk = disk
     this.#log = log
+    this.#afterwards = afterwards
   }
 
   directory(layer: Pick<LayerRow, 'family' | 'id'>): string {
@@ -79,20 +81,9 @@ export class Layers {
     })
   }
 
-  /** When whoever asked for something was answered. A daemon that is killed before leaves it to the next. */
+  /** A daemon that is killed before leaves it to the next. */
   dropSoon(id: string): void {
-    this.#toDrop.push(id)
-    setImmediate(() => {
-      try {
-        this.#dropAll()
-      } catch (error) {
-        this.#log.error({ err: error }, 'layers that nothing needs stay until the daemon is started again')
-      }
-    })
-  }
-
-  #dropAll(): void {
-    for (const id of this.#toDrop.splice(0)) this.drop(id)
+    this.#afterwards.add(() => this.drop(id))
   }
 
   /** The layers stay until the work is done, whatever ceases to need them meanwhile. */
@@ -162,7 +153,6 @@ export class Layers {
   }
 
   async stop(): Promise<void> {
-    this.#dropAll()
     this.#stopped = true
     this.#pause.end()
     await this.#removing

@@ -1,6 +1,7 @@
 /** What engines keep of checkpoints in memory is bounded: what was not used for longest goes, once it is on disk. */
 import type { Logger } from 'pino'
 import { EngineError, EngineLostError } from '../engine/client.js'
+import type { Afterwards } from './afterwards.js'
 import type { Families } from './families.js'
 import type { ImageRow } from './image-table.js'
 import type { Metrics } from './metrics.js'
@@ -17,6 +18,7 @@ interface PoolNeeded {
   readonly store: Store
   readonly families: Families
   readonly metrics: Metrics
+  readonly afterwards: Afterwards
   readonly limits: PoolLimits
 }
 
@@ -45,8 +47,7 @@ export class Pool {
       const left = (this.#held.get(id) ?? 1) - 1
       if (left > 0) this.#held.set(id, left)
       else this.#held.delete(id)
-      // Whoever asked is answered first.
-      setImmediate(() => this.consider())
+      this.#needed.afterwards.add(() => this.consider())
     }
   }
 

@@ -26,6 +26,8 @@ export async function pruneCheckpoints(
   const sandbox = findSandbox(state, reference)
   const rules = checkedRules(state, given, `prune checkpoints of sandbox ${labelOf(sandbox)}`)
   const scope = { sandbox: sandbox.id, family: sandbox.family, isFamily }
+  // What was given up by now frees what it stood on.
+  state.afterwards.finish()
   return dryRun ? rehearse(state, scope, rules) : await prune(state, scope, rules)
 }
 

@@ -25,8 +25,7 @@ export function rollbackSandbox(
     refuseStranger(sandbox, checkpoint)
     const { stopped, revived, timings, image, source } = await standOn(state, sandbox, checkpoint)
     const ms = performance.now() - started
-    // Whoever asked is answered first.
-    setImmediate(() => {
+    state.afterwards.add(() => {
       const spare = image === null ? null : { image, sandbox: id }
       state.spares.used(state.families.get(sandbox.family), sandbox, spare, 1)
       state.metrics.rollbackSeconds.observe(ms / 1000)

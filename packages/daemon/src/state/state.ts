@@ -2,6 +2,7 @@
 import type { Logger } from 'pino'
 import type { Config } from '../config.js'
 import { LayerStore } from '../deltafs/layer-store.js'
+import { Afterwards } from './afterwards.js'
 import { openBase } from './base.js'
 import type { Paths } from './data-dir.js'
 import { engineEvent, familyLost } from './engine-events.js'
@@ -30,6 +31,7 @@ export interface State {
   readonly events: Events
   readonly metrics: Metrics
   readonly families: Families
+  readonly afterwards: Afterwards
   readonly layers: Layers
   readonly upkeep: LayerUpkeep
   readonly merges: Merges
@@ -53,15 +55,14 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
   const families = new Families(config, paths, log, store, layerStore, {
     event: (event) => engineEvent(state, event),
     lost: (family, error) => familyLost(state, family, error),
-    // Whoever asked is answered first.
     answered: (operation, failed) =>
-      setImmediate(() => metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' })),
+      afterwards.add(() => metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' })),
   })
-  const layers = new Layers(store, layerStore, log)
+  const afterwards = new Afterwards(log)
+  const layers = new Layers(store, layerStore, log, afterwards)
   const events = new Events()
-  const keeping = createKeeping({ config, paths, log, store, events, metrics, families, layers }, (family) =>
-    openBase(state, family),
-  )
+  const needed = { config, paths, log, store, events, metrics, families, afterwards, layers }
+  const keeping = createKeeping(needed, (family) => openBase(state, family))
   const state: State = {
     config,
     paths,
@@ -70,6 +71,7 @@ export function createState(config: Config, paths: Paths, log: Logger, store: St
     metrics,
     events,
     families,
+    afterwards,
     layers,
     ...keeping,
     merges: new Merges({ config, log, store, families, layers, upkeep: keeping.upkeep }),

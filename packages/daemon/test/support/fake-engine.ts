@@ -96,7 +96,7 @@ export interface FakeState extends TemporaryStore {
 
 export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   const the = await temporaryStore()
-  const { store, paths, layers } = the
+  const { store, paths, afterwards, layers } = the
   const log = pino({ level: 'silent' })
   const engine = new FakeEngine()
   const family = { id: FAMILY, client: engine, base: Promise.resolve({}) } as unknown as Family
@@ -112,7 +112,7 @@ export async function fakeState({ mergeDepth = 16 } = {}): Promise<FakeState> {
   const config = { mergeDepth, copyAhead: 2 ** 24, sync: true, compress: false, ...limits } as State['config']
   const events = new Events()
   const metrics = new Metrics(NO_COUNTS)
-  const needed = { config, paths, log, store, families, layers, events, metrics }
+  const needed = { config, paths, log, store, families, afterwards, layers, events, metrics }
   const keeping = createKeeping(needed, () => Promise.resolve({}))
   const { upkeep } = keeping
   const merges = new Merges({ config, log, store, families, layers, upkeep })

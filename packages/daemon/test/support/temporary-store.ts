@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { pino } from 'pino'
 import { LayerStore } from '../../src/deltafs/layer-store.js'
+import { Afterwards } from '../../src/state/afterwards.js'
 import type { CheckpointRow } from '../../src/state/checkpoint-table.js'
 import { type Paths, prepareDirectories } from '../../src/state/data-dir.js'
 import type { FamilySetup } from '../../src/state/family-table.js'
@@ -30,6 +31,7 @@ export interface TemporaryStore {
   readonly paths: Paths
   readonly store: Store
   readonly disk: LayerStore
+  readonly afterwards: Afterwards
   readonly layers: Layers
   close(): Promise<void>
 }
@@ -43,13 +45,16 @@ export async function temporaryStore(): Promise<TemporaryStore> {
   store.families.setSetup(FAMILY, SETUP)
   const disk = new LayerStore(paths.families)
   await disk.prepareFamily(FAMILY)
-  const layers = new Layers(store, disk, pino({ level: 'silent' }))
+  const log = pino({ level: 'silent' })
+  const afterwards = new Afterwards(log)
+  const layers = new Layers(store, disk, log, afterwards)
   const close = async (): Promise<void> => {
+    afterwards.finish()
     await layers.stop()
     store.close()
     rmSync(directory, { recursive: true })
   }
-  return { paths, store, disk, layers, close }
+  return { paths, store, disk, afterwards, layers, close }
 }
 
 /** A checkpoint at the top of a chain. */
