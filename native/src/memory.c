@@ -55,25 +55,46 @@ static int find_changed(const struct memory *memory, const struct thread *thread
     return result;
 }
 
+/* What the template has not had may be there without having been written since: read from a file, swapped in. But what has a page
+ * frame of the template's is what that has, in a large page for instance, of which the process had a part. */
+static int find_added(const struct memory *memory, const struct thread *thread, const struct origin *origin,
+                      const struct ranges *kept, const struct page_lists *lists, const struct ranges *changed,
+                      struct ranges *added)
+{
+    struct ranges had = ranges_both(&origin->process->memory.own, kept),
+                  now = ranges_both(&memory->own, kept);
+    struct ranges known = ranges_either(&had, changed);
+    struct ranges unknown = ranges_without(&now, &known), shared = {0};
+    int result = unknown.count == 0 ? 0
+                                    : pages_shared(thread->tid, origin->process->template->puppet.thread.tid,
+                                                   &unknown, &lists->large, &shared);
+
+    *added = ranges_without(&unknown, &shared);
+    ranges_free(&had);
+    ranges_free(&now);
+    ranges_free(&known);
+    ranges_free(&unknown);
+    ranges_free(&shared);
+    return result;
+}
+
 static int find_fresh(struct memory *memory, const struct thread *thread, const struct origin *origin,
                       const struct ranges *kept, const struct page_lists *lists)
 {
     const struct memory *before = &origin->process->memory;
-    struct ranges changed = {0}, new = ranges_without(&memory->own, kept);
-    struct ranges had = ranges_both(&before->own, kept), unknown = ranges_both(&memory->own, kept);
+    struct ranges changed = {0}, added = {0}, new = ranges_without(&memory->own, kept);
+    struct ranges had = ranges_both(&before->own, kept);
     int result = find_changed(memory, thread, origin, kept, lists, &changed);
 
+    if (result == 0 && origin->watched) {
+        result = find_added(memory, thread, origin, kept, lists, &changed, &added);
+    }
     memory->gone = ranges_without(&had, &memory->own);
-    /* what the template has not had may be there without having been written since: read from a file, swapped in. What
-     * has a page frame of the template's is what that has. */
-    const struct ranges none = {0};
-    struct ranges added = ranges_without(origin->watched ? &unknown : &none, &had);
     struct ranges some = ranges_either(&changed, &added);
     memory->fresh = ranges_either(&some, &new);
     ranges_free(&changed);
     ranges_free(&new);
     ranges_free(&had);
-    ranges_free(&unknown);
     ranges_free(&added);
     ranges_free(&some);
     return result;

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { linesOf } from '@deltabox/bench/inside'
 import { type Checkpoint, Sandbox } from 'deltabox'
 import { describe, expect, it } from 'vitest'
 import { useDaemon } from '../e2e/support/use-daemon.js'
@@ -108,6 +109,30 @@ it('are watched from their birth, so that what they write is known at the next c
   await ledger.add()
   await box.rollback(second)
   expect(await ledger.tell()).toBe(told)
+  await box.kill({ checkpoints: true })
+})
+
+/** Of each 2 MB that it wants large pages for it has one small page. */
+const SPARSE = `
+import mmap, sys
+memory = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+for at in range(0, 16 << 20, 1 << 20):
+    memory[at] = 1
+memory.madvise(mmap.MADV_HUGEPAGE)
+print('ready', flush=True)
+sys.stdin.read()
+`
+
+it('that were only looked at have not changed, also where their template has large pages', async () => {
+  const box = await Sandbox.create({ client: the.client })
+  const family = new Family(the.daemon, box.id)
+  const command = await box.commands.start(['python3', '-c', SPARSE], { stdin: true })
+  await linesOf(command).next()
+  const checkpoint = await box.checkpoint()
+  await expectStanding(family, checkpoint.processes)
+  expect((await box.rollback(checkpoint)).timings.fork).toBe(0)
+  const next = await box.checkpoint()
+  expect(next.memoryBytes).toBeLessThan(2 ** 20)
   await box.kill({ checkpoints: true })
 })
 

@@ -7,6 +7,9 @@ import { createServer } from 'node:http'
 
 const [socket, command, ...args] = process.argv.slice(2)
 const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+// Whoever asks is to see that nobody answers any more.
+child.on('exit', () => process.exit(1))
+
 /** Who waits for its next line. */
 let next
 /** The process that goes on. */

@@ -118,7 +118,7 @@ async function stop({ state, guard, pressure, servers }: Daemon): Promise<void> 
   await Promise.all(servers.map((app) => app.close()))
   clearTimeout(deadline)
   clearInterval(idle)
-  state.afterwards.finish()
+  state.afterwards.stop()
   await state.retention.stop()
   state.merges.stop()
   state.writer.stop()

@@ -30,12 +30,13 @@ it('does what comes of it in its own time', () => {
   expect(done).toEqual(['later'])
 })
 
-it('does it at once when the daemon stops, and nothing twice', () => {
+it('does it at once when the daemon stops, nothing twice, and what comes then not at all', () => {
   const afterwards = new Afterwards(pino({ level: 'silent' }))
   const task = vi.fn()
   afterwards.add(task)
-  afterwards.finish()
+  afterwards.stop()
   expect(task).toHaveBeenCalledTimes(1)
+  afterwards.add(task)
   vi.advanceTimersByTime(50)
   expect(task).toHaveBeenCalledTimes(1)
 })

@@ -8,23 +8,31 @@ export class Afterwards {
   readonly #log: Logger
   #tasks: (() => unknown)[] = []
   #timer: NodeJS.Timeout | undefined
+  #stopped = false
 
   constructor(log: Logger) {
     this.#log = log
   }
 
   add(task: () => unknown): void {
+    if (this.#stopped) return
     this.#tasks.push(task)
     this.#timer ??= setTimeout(() => this.finish(), DELAY_MS)
   }
 
-  /** All of it now: the daemon stops. */
+  /** All of it now: for whoever looks at what it changes. */
   finish(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
     const tasks = this.#tasks
     this.#tasks = []
     for (const task of tasks) this.#do(task)
+  }
+
+  /** What comes after this is left to the next daemon. */
+  stop(): void {
+    this.finish()
+    this.#stopped = true
   }
 
   #do(task: () => unknown): void {

@@ -76,6 +76,8 @@ export class DiskGuard {
   }
 
   async #look(): Promise<void> {
+    // What a sandbox has gone back to is no growth of it.
+    this.#state.afterwards.finish()
     const sandboxes = this.#sandboxes()
     if (sandboxes.length === 0) return
     const { free, reserve } = await diskSpace(this.#state.paths.dataDir)

@@ -26,7 +26,7 @@ export async function pruneCheckpoints(
   const sandbox = findSandbox(state, reference)
   const rules = checkedRules(state, given, `prune checkpoints of sandbox ${labelOf(sandbox)}`)
   const scope = { sandbox: sandbox.id, family: sandbox.family, isFamily }
-  // What was given up by now frees what it stood on.
+  // Heads that were given up stand on checkpoints until they are dropped.
   state.afterwards.finish()
   return dryRun ? rehearse(state, scope, rules) : await prune(state, scope, rules)
 }
@@ -35,6 +35,7 @@ export async function pruneCheckpoints(
 export async function applyRetention(state: State, id: string): Promise<void> {
   const sandbox = state.store.sandboxes.get(id)
   if (!sandbox?.retention || !isShown(sandbox)) return
+  state.afterwards.finish()
   await prune(state, { sandbox: id, family: sandbox.family, isFamily: false }, sandbox.retention)
 }
 
