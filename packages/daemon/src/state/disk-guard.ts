@@ -119,8 +119,9 @@ export class DiskGuard {
       if (bytes === undefined || this.#state.store.sandboxes.get(sandbox.id)?.head !== sandbox.head) continue
       const before = this.#justKilled.delete(sandbox.id) ? bytes : (this.#lastBytes.get(sandbox.id) ?? 0)
       growths.push({ sandbox, bytes, grew: bytes - before })
+      // Not when others are measured, too: it may go back meanwhile, and has what it has gone back to then.
+      this.#lastBytes.set(sandbox.id, bytes)
     }
-    for (const { sandbox, bytes } of growths) this.#lastBytes.set(sandbox.id, bytes)
     return growths
   }
 
