@@ -34,11 +34,24 @@ static int find_own(struct memory *memory, const struct subject *subject, const 
     return result;
 }
 
+/* Those of the pages that have no page frame in common with the template. */
+static int find_apart(const struct thread *thread, const struct origin *origin,
+                      const struct page_lists *lists, const struct ranges *pages, struct ranges *apart)
+{
+    struct ranges shared = {0};
+    int result = pages_shared(thread->tid, origin->process->template->puppet.thread.tid, pages, &lists->large,
+                              &shared);
+
+    *apart = ranges_without(pages, &shared);
+    ranges_free(&shared);
+    return result;
+}
+
 /* Pages of what is kept that are the template's no longer. */
 static int find_changed(const struct memory *memory, const struct thread *thread, const struct origin *origin,
                         const struct ranges *kept, const struct page_lists *lists, struct ranges *changed)
 {
-    struct ranges candidates = ranges_both(&memory->own, kept), shared = {0};
+    struct ranges candidates = ranges_both(&memory->own, kept);
     int result = 0;
 
     if (origin->watched) {
@@ -46,35 +59,24 @@ static int find_changed(const struct memory *memory, const struct thread *thread
         *changed = ranges_both(&candidates, &all);
         ranges_free(&all);
     } else {
-        result = pages_shared(thread->tid, origin->process->template->puppet.thread.tid, &candidates,
-                              &lists->large, &shared);
-        *changed = ranges_without(&candidates, &shared);
+        result = find_apart(thread, origin, lists, &candidates, changed);
     }
     ranges_free(&candidates);
-    ranges_free(&shared);
     return result;
 }
 
 /* What the template has not had may be there without having been written since: read from a file, swapped in. But what has a page
  * frame of the template's is what that has, in a large page for instance, of which the process had a part. */
 static int find_added(const struct memory *memory, const struct thread *thread, const struct origin *origin,
-                      const struct ranges *kept, const struct page_lists *lists, const struct ranges *changed,
+                      const struct ranges *kept, const struct page_lists *lists, const struct ranges *known,
                       struct ranges *added)
 {
-    struct ranges had = ranges_both(&origin->process->memory.own, kept),
-                  now = ranges_both(&memory->own, kept);
-    struct ranges known = ranges_either(&had, changed);
-    struct ranges unknown = ranges_without(&now, &known), shared = {0};
-    int result = unknown.count == 0 ? 0
-                                    : pages_shared(thread->tid, origin->process->template->puppet.thread.tid,
-                                                   &unknown, &lists->large, &shared);
+    struct ranges now = ranges_both(&memory->own, kept);
+    struct ranges unknown = ranges_without(&now, known);
+    int result = unknown.count == 0 ? 0 : find_apart(thread, origin, lists, &unknown, added);
 
-    *added = ranges_without(&unknown, &shared);
-    ranges_free(&had);
     ranges_free(&now);
-    ranges_free(&known);
     ranges_free(&unknown);
-    ranges_free(&shared);
     return result;
 }
 
@@ -87,7 +89,9 @@ static int find_fresh(struct memory *memory, const struct thread *thread, const 
     int result = find_changed(memory, thread, origin, kept, lists, &changed);
 
     if (result == 0 && origin->watched) {
-        result = find_added(memory, thread, origin, kept, lists, &changed, &added);
+        struct ranges known = ranges_either(&had, &changed);
+        result = find_added(memory, thread, origin, kept, lists, &known, &added);
+        ranges_free(&known);
     }
     memory->gone = ranges_without(&had, &memory->own);
     struct ranges some = ranges_either(&changed, &added);

@@ -112,7 +112,7 @@ it('are watched from their birth, so that what they write is known at the next c
   await box.kill({ checkpoints: true })
 })
 
-/** Of each 2 MB that it wants large pages for it has one small page. */
+/** Of each 2 MB that it wants large pages for it has two small ones. */
 const SPARSE = `
 import mmap, sys
 memory = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

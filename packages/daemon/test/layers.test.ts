@@ -57,7 +57,7 @@ describe('a layer to put others together in', () => {
 })
 
 describe('a layer that is dropped soon', () => {
-  it('goes when whoever asks was answered, at the latest when the daemon stops', async () => {
+  it('goes when whoever asks was answered', async () => {
     const { id } = newHead(null)
     the.layers.dropSoon(id)
     expect(the.store.layers.get(id)).toMatchObject({ state: 'head' })
@@ -65,6 +65,14 @@ describe('a layer that is dropped soon', () => {
     expect(the.store.layers.get(id)?.state).toBe('doomed')
     await removed()
     expect(await onDisk()).toEqual([])
+  })
+
+  it('goes at the latest when the daemon stops', async () => {
+    const { id } = newHead(null)
+    the.layers.dropSoon(id)
+    the.afterwards.stop()
+    await the.layers.stop()
+    expect(the.store.layers.get(id)?.state).toBe('doomed')
   })
 })
 

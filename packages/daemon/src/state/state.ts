@@ -52,13 +52,13 @@ export interface State {
 export function createState(config: Config, paths: Paths, log: Logger, store: Store): State {
   const metrics = new Metrics(countsOf(store))
   const layerStore = new LayerStore(paths.families)
+  const afterwards = new Afterwards(log)
   const families = new Families(config, paths, log, store, layerStore, {
     event: (event) => engineEvent(state, event),
     lost: (family, error) => familyLost(state, family, error),
     answered: (operation, failed) =>
       afterwards.add(() => metrics.engineRequests.inc({ operation, result: failed ? 'error' : 'ok' })),
   })
-  const afterwards = new Afterwards(log)
   const layers = new Layers(store, layerStore, log, afterwards)
   const events = new Events()
   const needed = { config, paths, log, store, events, metrics, families, afterwards, layers }

@@ -49,7 +49,7 @@ export async function temporaryStore(): Promise<TemporaryStore> {
   const afterwards = new Afterwards(log)
   const layers = new Layers(store, disk, log, afterwards)
   const close = async (): Promise<void> => {
-    afterwards.finish()
+    afterwards.stop()
     await layers.stop()
     store.close()
     rmSync(directory, { recursive: true })
